@@ -1,0 +1,57 @@
+"""A message <-> the bytes of one frame: magic, version, size limit. Knows no message by name.
+
+One frame is `TFLT`, one byte of protocol version, then MessagePack of a tagged Struct. The frame is the
+same on ZeroMQ and on a SOCK_SEQPACKET pair.
+"""
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
+
+MAGIC = b"TFLT"
+VERSION = 1
+HEADER = MAGIC + bytes([VERSION])
+SIZE_LIMIT = 1 << 20
+"""Bytes in one frame, header included."""
+
+T = TypeVar("T")
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """The frame of a message.
+
+    Raises ProtocolMisuse when it is larger than SIZE_LIMIT.
+    """
+    frame = HEADER + _encoder.encode(message)
+    if len(frame) > SIZE_LIMIT:
+        raise ProtocolMisuse(
+            f"a {type(message).__name__} of {len(frame)} bytes is over the limit of {SIZE_LIMIT}"
+        )
+    return frame
+
+
+class Decoder(Generic[T]):
+    """Decodes the frames of one socket: those of one tagged union, and nothing else."""
+
+    def __init__(self, union: Any) -> None:
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(union)
+
+    def decode(self, frame: bytes) -> T:
+        """The message of a frame.
+
+        Raises PeerRubbish for anything else: the peer may be broken, older, newer or hostile.
+        """
+        if len(frame) > SIZE_LIMIT:
+            raise PeerRubbish(f"a frame of {len(frame)} bytes is over the limit of {SIZE_LIMIT}")
+        if frame[:4] != MAGIC:
+            raise PeerRubbish(f"a frame that starts with {frame[:4]!r} is not of this protocol")
+        if frame[4:5] != HEADER[4:5]:
+            raise PeerRubbish(f"protocol version {frame[4:5]!r}, ours is {VERSION}")
+        try:
+            return self._decoder.decode(frame[5:])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise PeerRubbish(str(error)) from error

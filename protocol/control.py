@@ -1,0 +1,96 @@
+"""Messages between operators (the CLI) and the supervisor (ZeroMQ, `control.sock`), and the events on
+`events.sock`.
+
+A request has an id; every reply names it. A request gets any number of Progress, then exactly one of the
+other replies.
+"""
+
+import msgspec
+
+from temporal_fleet.protocol.report import EventReport, StatusReport, StepReport
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    id: str
+
+
+class GetStatus(Request, frozen=True, kw_only=True, tag="status"):
+    memory: bool = True
+    """Read PSS too, which costs over a millisecond an entity."""
+
+
+class GetPlan(Request, frozen=True, kw_only=True, tag="plan"):
+    """What Reload would do now."""
+
+
+class Reload(Request, frozen=True, kw_only=True, tag="reload"):
+    """Read the config file again and make the fleet follow it. Accepted once the new config is in force
+    (every program of it imports); Rejected leaves everything as it was."""
+
+
+class Scale(Request, frozen=True, kw_only=True, tag="scale"):
+    """Under `run`, which has no file: change the sizes of pools."""
+
+    pools: dict[str, int]
+
+
+class Restart(Request, frozen=True, kw_only=True, tag="restart"):
+    """Replace entities one by one with newly imported code; clears `failed`."""
+
+    target: str | None = None
+    """A pool, an entity, or None for the whole fleet."""
+
+
+class Stop(Request, frozen=True, kw_only=True, tag="stop"):
+    now: bool = False
+
+
+class DumpStacks(Request, frozen=True, kw_only=True, tag="dump"):
+    """Ask an entity for the stacks of its threads; they are appended to a file."""
+
+    entity: str
+
+
+ControlRequest = GetStatus | GetPlan | Reload | Scale | Restart | Stop | DumpStacks
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    id: str
+
+
+class Progress(Reply, frozen=True, kw_only=True, tag="progress"):
+    message: str
+
+
+class Accepted(Reply, frozen=True, kw_only=True, tag="accepted"):
+    message: str
+    generation: int
+
+
+class Rejected(Reply, frozen=True, kw_only=True, tag="rejected"):
+    """Nothing was changed. `problems`: each names the place and the remedy."""
+
+    problems: list[str]
+
+
+class StatusReply(Reply, frozen=True, kw_only=True, tag="status"):
+    report: StatusReport
+
+
+class PlanReply(Reply, frozen=True, kw_only=True, tag="plan"):
+    steps: list[StepReport]
+
+
+class StacksReply(Reply, frozen=True, kw_only=True, tag="stacks"):
+    """Read `path` from `offset` on."""
+
+    pid: int
+    path: str
+    offset: int
+
+
+ControlReply = Progress | Accepted | Rejected | StatusReply | PlanReply | StacksReply
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="event"):
+    report: EventReport

@@ -1,0 +1,61 @@
+"""Messages between the supervisor and its entities (ZeroMQ, `bus.sock`), each with entity id and
+incarnation, so that what a former life said is never taken for the present one's.
+
+DEALER (routing id `ID.N`) -> ROUTER: EntityMessage. ROUTER -> DEALER: SupervisorMessage.
+"""
+
+import msgspec
+
+
+class FromEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    entity: str
+    incarnation: int
+
+
+class Hello(FromEntity, frozen=True, kw_only=True, tag="hello"):
+    """The first message of a life, and again after each reconnection to a new supervisor."""
+
+    pid: int
+
+
+class Ready(FromEntity, frozen=True, kw_only=True, tag="ready"):
+    """Validated by the Cluster and polling."""
+
+
+class Heartbeat(FromEntity, frozen=True, kw_only=True, tag="heartbeat"):
+    """Once a second from the entity's own event loop. Counters grow over one life; the rest are of now."""
+
+    cached_executions: int
+    blocked_executions: int
+    evictions: int
+    resurrections: int
+    inflight_activities: int
+    pollers: int
+    metrics_dropped: int = 0
+
+
+class Draining(FromEntity, frozen=True, kw_only=True, tag="draining"):
+    """It began to drain by itself. `cause`: `signal` or `orphaned`."""
+
+    cause: str
+
+
+EntityMessage = Hello | Ready | Heartbeat | Draining
+
+
+class ToEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    entity: str
+    incarnation: int
+
+
+class Welcome(ToEntity, frozen=True, kw_only=True, tag="welcome"):
+    """Answers Hello: who the supervisor is now. The entity watches that process."""
+
+    supervisor_pid: int
+
+
+class Drain(ToEntity, frozen=True, kw_only=True, tag="drain"):
+    """Stop polling, finish what runs, exit. Repeating it changes nothing."""
+
+
+SupervisorMessage = Welcome | Drain

@@ -1,0 +1,41 @@
+"""Which process is meant: a PID alone is reused, a PID with its start time and boot id is not."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+
+class ProcessIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    pid: int
+    start_time: int
+    """Clock ticks since boot (field 22 of /proc/PID/stat, proc(5))."""
+    boot_id: str
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks from boot to the start of a process; None when there is no such process, or only its
+    zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name in parentheses may hold spaces and parentheses of its own.
+    state, *fields = stat[stat.rindex(")") + 2 :].split()
+    return None if state in {"Z", "X"} else int(fields[18])
+
+
+def own_identity() -> ProcessIdentity:
+    pid = os.getpid()
+    started = start_time(pid)
+    assert started is not None
+    return ProcessIdentity(pid=pid, start_time=started, boot_id=boot_id())
+
+
+def is_alive(identity: ProcessIdentity) -> bool:
+    """Whether that very process lives: not a zombie, not another one with its PID, not before a reboot."""
+    return identity.boot_id == boot_id() and start_time(identity.pid) == identity.start_time

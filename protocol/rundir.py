@@ -1,0 +1,55 @@
+"""The run directory: which file stands where. Paths only; nobody is created or opened here.
+
+RUN_DIR/lock                    flock'ed by the supervisor that owns the directory; holds its PID
+RUN_DIR/bus.sock                ROUTER: entities
+RUN_DIR/control.sock            ROUTER: operators
+RUN_DIR/events.sock             PUB: events
+RUN_DIR/incarnations.json       the last incarnation of each entity id
+RUN_DIR/entities/ID.N.blackbox  what must survive the death of incarnation N of entity ID
+RUN_DIR/entities/ID.N.stacks    where incarnation N writes its Python stacks when asked
+"""
+
+from pathlib import Path
+
+from temporal_fleet.protocol.errors import ProtocolMisuse
+
+SOCKET_PATH_LIMIT = 107
+"""Bytes: sizeof(sun_path) - 1 on Linux."""
+
+
+def routing_id(entity: str, incarnation: int) -> str:
+    """`orders-3.7`: names one life of one entity, on the wire and on disk."""
+    return f"{entity}.{incarnation}"
+
+
+class RunDirectory:
+    """The paths under one run directory.
+
+    Raises ProtocolMisuse when a socket's path would not fit the kernel's limit.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.lock = self.path / "lock"
+        self.bus = self.path / "bus.sock"
+        self.control = self.path / "control.sock"
+        self.events = self.path / "events.sock"
+        self.incarnations = self.path / "incarnations.json"
+        self.entities = self.path / "entities"
+        longest = max((self.bus, self.control, self.events), key=lambda socket: len(bytes(socket)))
+        if len(bytes(longest)) > SOCKET_PATH_LIMIT:
+            raise ProtocolMisuse(
+                f"{longest}: a socket path of {len(bytes(longest))} bytes is over the limit of "
+                f"{SOCKET_PATH_LIMIT}; set [fleet] run_dir to a shorter folder"
+            )
+
+    def blackbox(self, entity: str, incarnation: int) -> Path:
+        return self.entities / f"{routing_id(entity, incarnation)}.blackbox"
+
+    def stacks(self, entity: str, incarnation: int) -> Path:
+        return self.entities / f"{routing_id(entity, incarnation)}.stacks"
+
+
+def ipc(path: Path) -> str:
+    """The ZeroMQ endpoint of a socket path."""
+    return f"ipc://{path}"

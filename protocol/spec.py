@@ -1,0 +1,63 @@
+"""What a process of the fleet needs to run: plain values, complete, made by the supervisor.
+
+Durations are seconds. Paths are absolute. Secrets are named by their files, never held.
+"""
+
+import msgspec
+
+WorkerOption = bool | int | float | str | list[str]
+"""The value of one Worker() keyword argument as TOML can say it; durations are seconds (float)."""
+
+
+class TlsSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """[cluster.tls]: paths of PEM files."""
+
+    server_ca: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    server_name: str | None = None
+
+
+class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach the Cluster. With `profile` the connection comes from Temporal's own environment
+    configuration; the keys given here beside it win."""
+
+    address: str | None = None
+    namespace: str | None = None
+    profile: str | None = None
+    tls: TlsSpec | None = None
+    api_key_file: str | None = None
+    data_converter: str | None = None
+    """`module:attribute`: a DataConverter, a class or a callable that makes one."""
+
+
+class ProgramSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One Worker Program as a fork server loads it. Equal specs share one fork server."""
+
+    program: str
+    """`module`, `module:plugin` or `module:factory`."""
+    path: str
+    """Put first on sys.path."""
+    env: dict[str, str] = {}
+    workers: tuple[str, ...] | None = None
+    """Of `workflow`, `activity`, `nexus`; None: what the program has."""
+    after_fork: str | None = None
+    data_converter: str | None = None
+    worker: dict[str, WorkerOption] = {}
+    task_queue: str
+
+
+class EntitySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one life of one entity needs."""
+
+    fleet: str
+    entity: str
+    incarnation: int
+    run_dir: str
+    supervisor_pid: int
+    cluster: ClusterSpec
+    program: ProgramSpec
+    drain: float
+    orphan: float
+    log_format: str
+    """`console` or `json`."""
