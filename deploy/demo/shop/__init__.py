@@ -1,0 +1,1 @@
+"""A small shop as ordinary Temporal code: what a user would write, and nothing that knows what runs it."""
