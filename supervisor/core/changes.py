@@ -1,0 +1,136 @@
+"""Changes that an operator asks for: reload, scale, restart. A change is in force at once and wholly, or,
+when a program of it does not import, not at all; until its programs are imported it is pending."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core.actions import Accept, Level, Reject, Tell
+from temporal_fleet.supervisor.core.draft import Draft
+from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool
+from temporal_fleet.supervisor.core.lives import tell_leave
+from temporal_fleet.supervisor.core.plan import reload_steps
+from temporal_fleet.supervisor.core.states import Change, State
+
+
+def start(draft: Draft, event: events.Started) -> None:
+    """The first config is in force whatever its programs do: each pool tells how it fares."""
+    draft.generation = 1
+    draft.pools = dict(event.pools)
+
+
+def reload(draft: Draft, event: events.ReloadRequested) -> None:
+    pools = {name: _with_epoch(draft, pool) for name, pool in event.pools.items()}
+    steps = [s for s in reload_steps(draft.pools, draft.entities, pools) if s.action != "keep"]
+    again = [n for n, p in pools.items() if n in draft.pools and p.epoch != draft.pools[n].epoch]
+    changes = [f"{s.action} {s.target}" for s in steps] + [f"import {name} again" for name in again]
+    _propose(draft, event.request, pools, "reloaded: " + (", ".join(changes) or "nothing to change"))
+
+
+def scale(draft: Draft, event: events.ScaleRequested) -> None:
+    unknown = [name for name in event.sizes if name not in draft.pools]
+    if unknown:
+        _reject(draft, event.request, *(_no_such("pool", name, draft.pools) for name in unknown))
+        return
+    sized = {name: replace(draft.pools[name], desired=size) for name, size in event.sizes.items()}
+    told = ", ".join(f"{name}={size}" for name, size in event.sizes.items())
+    _propose(draft, event.request, {**draft.pools, **sized}, f"scaled: {told}")
+
+
+def restart(draft: Draft, event: events.RestartRequested) -> None:
+    target = event.target
+    if target is not None and (entity := draft.entities.get(target)):
+        _restart_entity(draft, entity)
+        draft.act(Accept(event.request, f"restarts {target}"))
+        return
+    if target is not None and target not in draft.pools:
+        names = {**draft.pools, **draft.entities}
+        _reject(draft, event.request, _no_such("pool or entity", target, names))
+        return
+    chosen = draft.pools if target is None else {target: draft.pools[target]}
+    renewed = {name: replace(pool, epoch=_new_epoch(draft)) for name, pool in chosen.items()}
+    told = "every pool" if target is None else f"pool {target}"
+    _propose(draft, event.request, {**draft.pools, **renewed}, f"restarts {told} with newly imported code")
+
+
+def settle(draft: Draft) -> None:
+    """Carry out the pending change once its programs are there, or reject it once one of them is not."""
+    pending = draft.pending
+    if pending is None:
+        return
+    running = {pool.fork_server for pool in draft.pools.values()}
+    new = {pool.fork_server for pool in pending.pools.values()} - running
+    helpers = {key: draft.helpers.get(key) for key in new}
+    failed = [h for h in helpers.values() if h and h.state in {HelperState.REFUSED, HelperState.BACKOFF}]
+    if draft.phase is not Phase.RUNNING:
+        draft.pending = None
+        _reject(draft, pending.request, "the fleet is stopping")
+    elif failed:
+        draft.pending = None
+        _reject(draft, pending.request, *(helper.reason for helper in failed))
+    elif all(helper and helper.state is HelperState.READY for helper in helpers.values()):
+        draft.pending = None
+        _commit(draft, pending)
+
+
+def _propose(draft: Draft, request: str, pools: Mapping[str, Pool], message: str) -> None:
+    if draft.phase is not Phase.RUNNING:
+        _reject(draft, request, "the fleet is stopping")
+        return
+    if draft.pending is not None:
+        _reject(draft, draft.pending.request, "a newer change took its place")
+    draft.pending = Pending(request, pools, message)
+    programs = {p.program.program for p in pools.values() if p.fork_server not in draft.helpers}
+    if programs:
+        draft.act(Tell(request, f"importing {', '.join(sorted(programs))}"))
+
+
+def _commit(draft: Draft, pending: Pending) -> None:
+    draft.generation += 1
+    draft.pools = dict(pending.pools)
+    for entity in tuple(draft.entities.values()):
+        pool = draft.pools.get(entity.pool)
+        if pool is not None and not entity.is_live and entity.version != pool.version:
+            _clear(draft, entity)
+    draft.emit("fleet.changed", Level.INFO, f"generation {draft.generation}: {pending.message}")
+    draft.act(Accept(pending.request, pending.message))
+
+
+def _restart_entity(draft: Draft, entity: Entity) -> None:
+    if not entity.is_live:
+        _clear(draft, entity)
+    elif entity.state is not State.DRAINING:
+        tell_leave(draft, entity, "restart was asked for")
+
+
+def _clear(draft: Draft, entity: Entity) -> None:
+    if entity.state is not State.WAITING:
+        draft.change(entity, Change.RETRY_NOW, crashes=(), streak=0, reason="")
+
+
+def _with_epoch(draft: Draft, pool: Pool) -> Pool:
+    """The pool as it would run: with the code that runs, unless that code was refused."""
+    before = draft.pools.get(pool.name)
+    if before is None or before.revision != pool.revision:
+        shared = [p for p in draft.pools.values() if p.revision == pool.revision]
+        pool = replace(pool, epoch=max((p.epoch for p in shared), default=0))
+    else:
+        pool = replace(pool, epoch=before.epoch)
+    helper = draft.helpers.get(pool.fork_server)
+    if helper is not None and helper.state is HelperState.REFUSED:
+        return replace(pool, epoch=_new_epoch(draft))
+    return pool
+
+
+def _new_epoch(draft: Draft) -> int:
+    """One that no fork server has had: the same for every pool renewed in one decision, so they share."""
+    return max((pool.epoch for pool in draft.pools.values()), default=0) + 1
+
+
+def _reject(draft: Draft, request: str, *problems: str) -> None:
+    draft.emit("fleet.change-rejected", Level.ERROR, f"nothing was changed: {'; '.join(problems)}")
+    draft.act(Reject(request, problems))
+
+
+def _no_such(what: str, name: str, known: Mapping[str, object]) -> str:
+    return f"no {what} {name!r}; there are: {', '.join(sorted(known)) or 'none'}"

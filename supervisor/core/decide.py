@@ -1,0 +1,176 @@
+"""The decision: one event in, the changed fleet and the actions out. Dispatch and order only; what each
+event means stands in lives, helpers and changes, what a pool needs in plan."""
+
+from temporal_fleet.protocol.exits import Verdict, verdict
+from temporal_fleet.supervisor.core import changes, events, helpers, lives
+from temporal_fleet.supervisor.core.actions import Action, Finish, Level
+from temporal_fleet.supervisor.core.draft import Draft
+from temporal_fleet.supervisor.core.fleet import (
+    Cluster,
+    Entity,
+    Fleet,
+    HelperState,
+    Phase,
+    Pool,
+    live,
+)
+from temporal_fleet.supervisor.core.plan import moves
+from temporal_fleet.supervisor.core.states import Change, State
+
+STALL_GRACE = 2.0
+"""Seconds that a starting entity gets at least after the supervisor itself stood still."""
+
+
+def decide(fleet: Fleet, event: events.Event, now: float) -> tuple[Fleet, tuple[Action, ...]]:
+    """The fleet after an event at `now` (monotonic seconds), and what is to be done, in order."""
+    draft = Draft(fleet, now)
+    _dispatch(draft, event)
+    if not isinstance(event, events.Heard):
+        _expire(draft)
+        changes.settle(draft)
+        _reconcile(draft)
+    return draft.result()
+
+
+def next_deadline(fleet: Fleet) -> float | None:
+    """When a Tick is due, if nothing else happens before."""
+    due = [lives.deadline(entity, fleet.pools.get(entity.pool)) for entity in fleet.entities.values()]
+    due += [helper.deadline for helper in fleet.helpers.values()]
+    return min((moment for moment in due if moment is not None), default=None)
+
+
+def _dispatch(draft: Draft, event: events.Event) -> None:
+    match event:
+        case events.Heard():
+            lives.heard(draft, event)
+        case events.Tick():
+            pass
+        case events.Greeted():
+            lives.greeted(draft, event)
+        case events.BecameReady():
+            lives.became_ready(draft, event)
+        case events.Forked():
+            lives.forked(draft, event)
+        case events.ForkRefused():
+            lives.fork_refused(draft, event)
+        case events.LeftByItself():
+            lives.left_by_itself(draft, event)
+        case events.Died():
+            lives.died(draft, event)
+        case events.Found():
+            lives.found(draft, event)
+        case events.HelperReady():
+            helpers.ready(draft, event)
+        case events.HelperRefused():
+            helpers.refused(draft, event)
+        case events.HelperDied():
+            helpers.died(draft, event)
+        case events.Started():
+            changes.start(draft, event)
+        case events.ReloadRequested():
+            changes.reload(draft, event)
+        case events.ScaleRequested():
+            changes.scale(draft, event)
+        case events.RestartRequested():
+            changes.restart(draft, event)
+        case events.StopRequested():
+            _stop(draft, event)
+        case events.ClusterChanged():
+            _cluster_changed(draft, event)
+        case events.Stalled():
+            _forgive(draft)
+
+
+def _stop(draft: Draft, event: events.StopRequested) -> None:
+    if draft.phase is Phase.RUNNING:
+        draft.phase = Phase.DRAINING
+        draft.emit("fleet.stopping", Level.INFO, "stops at once" if event.now else "drains, then stops")
+    if event.now:
+        for entity in live(tuple(draft.entities.values())):
+            lives.kill_now(draft, entity)
+
+
+def _cluster_changed(draft: Draft, event: events.ClusterChanged) -> None:
+    draft.cluster = Cluster(event.reachable, event.refused, event.reason)
+    if event.reason:
+        draft.emit("cluster.down", Level.ERROR, event.reason)
+        return
+    draft.emit("cluster.up", Level.INFO, "the Cluster answers")
+    for entity in tuple(draft.entities.values()):
+        ended = entity.last_exit
+        waits = entity.state is State.BACKOFF and ended is not None
+        if waits and ended is not None and verdict(ended.code) is Verdict.CLUSTER:
+            draft.change(entity, Change.RETRY_NOW)
+
+
+def _forgive(draft: Draft) -> None:
+    for entity in live(tuple(draft.entities.values())):
+        if entity.state is State.STARTING and entity.deadline is not None:
+            draft.set(entity, heartbeat=draft.now, deadline=max(entity.deadline, draft.now + STALL_GRACE))
+        else:
+            draft.set(entity, heartbeat=draft.now)
+    for helper in tuple(draft.helpers.values()):
+        if helper.state is HelperState.STARTING and helper.deadline is not None:
+            draft.set_helper(helper, deadline=max(helper.deadline, draft.now + STALL_GRACE))
+
+
+def _expire(draft: Draft) -> None:
+    helpers.expire(draft)
+    lives.expire(draft)
+
+
+def _reconcile(draft: Draft) -> None:
+    if draft.phase is Phase.RUNNING:
+        for pool in draft.pools.values():
+            _reconcile_pool(draft, pool)
+        for entity in tuple(draft.entities.values()):
+            if entity.pool not in draft.pools:
+                _dismiss(draft, entity, "its pool is not in the config")
+    elif draft.phase is Phase.DRAINING:
+        for entity in tuple(draft.entities.values()):
+            _dismiss(draft, entity, "the fleet stops")
+        if not draft.entities:
+            draft.phase = Phase.CLOSING
+    helpers.reconcile(draft)
+    if draft.phase is Phase.CLOSING and not draft.helpers:
+        draft.phase = Phase.STOPPED
+        draft.emit("fleet.stopped", Level.INFO, "stopped")
+        draft.act(Finish())
+
+
+def _reconcile_pool(draft: Draft, pool: Pool) -> None:
+    first = moves(pool, draft.members(pool.name))
+    for ordinal in first.add:
+        place = f"{pool.name}-{ordinal}"
+        draft.entities[place] = Entity(place, pool.name, ordinal, State.WAITING, draft.now)
+    for place in first.remove:
+        del draft.entities[place]
+    for place in first.leave:
+        entity = draft.entities[place]
+        why = "outdated" if entity.version != pool.version else "fewer entities are wanted"
+        lives.tell_leave(draft, entity, why)
+    server = draft.helpers.get(pool.fork_server)
+    if server is None:
+        return
+    if server.state is HelperState.REFUSED:
+        for entity in draft.members(pool.name):
+            if entity.state is State.WAITING:
+                failed = draft.change(entity, Change.GIVE_UP, reason=server.reason)
+                draft.emit("entity.failed", Level.DEBUG, server.reason, failed)
+    elif server.state is HelperState.READY and not cluster_hold(draft.embedded, draft.cluster):
+        for place in moves(pool, draft.members(pool.name)).start:
+            lives.begin(draft, draft.entities[place], pool)
+
+
+def cluster_hold(embedded: bool, cluster: Cluster) -> str:
+    """Why nothing is started for now on the Cluster's account; empty: nothing is in the way."""
+    if cluster.reachable is False or cluster.refused:
+        return cluster.reason
+    return "the embedded Cluster is not up yet" if embedded and cluster.reachable is None else ""
+
+
+def _dismiss(draft: Draft, entity: Entity, why: str) -> None:
+    if not entity.is_live:
+        del draft.entities[entity.id]
+    elif entity.state is not State.DRAINING:
+        lives.tell_leave(draft, entity, why)

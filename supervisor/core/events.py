@@ -1,0 +1,170 @@
+"""Everything the core can be told. Plain values; the shell makes them, `decide` takes them one by one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from temporal_fleet.supervisor.core.fleet import HelperKey, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The supervisor begins with this config. Survivors are told next, by Found."""
+
+    pools: Mapping[str, Pool]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entity of an earlier supervisor lives on in our run directory."""
+
+    entity: str
+    incarnation: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRequested:
+    request: str
+    pools: Mapping[str, Pool]
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRequested:
+    """Sizes for pools that exist, where there is no file to edit."""
+
+    request: str
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RestartRequested:
+    """`target`: a pool, an entity, or None for all."""
+
+    request: str
+    target: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HelperReady:
+    key: HelperKey
+    life: int
+
+
+@dataclass(frozen=True, slots=True)
+class HelperRefused:
+    """A program that does not import or validate."""
+
+    key: HelperKey
+    life: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HelperDied:
+    key: HelperKey
+    life: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    entity: str
+    incarnation: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForkRefused:
+    entity: str
+    incarnation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """Hello of an entity: the first message of its life, or the first to us."""
+
+    entity: str
+    incarnation: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class BecameReady:
+    entity: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A heartbeat."""
+
+    entity: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftByItself:
+    """It began to drain without being told."""
+
+    entity: str
+    incarnation: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """waitpid or a pidfd says so. Code and signal both None: not our child, nobody can tell."""
+
+    entity: str
+    incarnation: int
+    code: int | None
+    signal: str | None
+    last_words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterChanged:
+    reachable: bool
+    refused: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """The supervisor itself stood still for so many seconds: nobody's silence in that time counts."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time went by."""
+
+
+Event = (
+    Started
+    | Found
+    | ReloadRequested
+    | ScaleRequested
+    | RestartRequested
+    | StopRequested
+    | HelperReady
+    | HelperRefused
+    | HelperDied
+    | Forked
+    | ForkRefused
+    | Greeted
+    | BecameReady
+    | Heard
+    | LeftByItself
+    | Died
+    | ClusterChanged
+    | Stalled
+    | Tick
+)

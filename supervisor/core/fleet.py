@@ -1,0 +1,192 @@
+"""The fleet as the core sees it: frozen values and what can be read off them. Nothing here decides.
+
+All times are monotonic seconds, as the shell's clock gave them; all durations are seconds.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from temporal_fleet.protocol.spec import ProgramSpec
+from temporal_fleet.supervisor.core.restart import RestartPolicy
+from temporal_fleet.supervisor.core.states import LIVE, State
+
+
+class HelperKind(Enum):
+    FORK_SERVER = "fork server"
+    AGENT = "cluster agent"
+    DEV_SERVER = "dev server"
+
+
+@dataclass(frozen=True, slots=True)
+class HelperKey:
+    """Names one helper process. `name` tells fork servers apart: revision and epoch."""
+
+    kind: HelperKind
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {self.name}".strip()
+
+
+AGENT = HelperKey(HelperKind.AGENT)
+DEV_SERVER = HelperKey(HelperKind.DEV_SERVER)
+
+
+class HelperState(Enum):
+    STARTING = "starting"
+    READY = "ready"
+    BACKOFF = "backoff"
+    REFUSED = "refused"
+    """Trying again changes nothing: a program that does not import."""
+    STOPPING = "stopping"
+
+
+HELPER_LIVE = frozenset({HelperState.STARTING, HelperState.READY, HelperState.STOPPING})
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    key: HelperKey
+    state: HelperState
+    since: float
+    life: int = 1
+    """Counts its processes: what one said is not taken for the next one's."""
+    deadline: float | None = None
+    """starting: must be ready; backoff: next try; stopping: killed."""
+    streak: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    max_surge: int = 1
+    max_unavailable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One `[pools.NAME]` as the core needs it."""
+
+    name: str
+    desired: int
+    program: ProgramSpec
+    revision: str
+    """Pools of one revision (program, path, environment) share a fork server."""
+    digest: str
+    """Entities of another digest are outdated: replaced one by one."""
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    rollout: Rollout = field(default_factory=Rollout)
+    drain: float = 30.0
+    hang: float = 10.0
+    boot: float = 60.0
+    epoch: int = 0
+    """Grows when the program is to be imported anew though its settings are the same."""
+
+    @property
+    def fork_server(self) -> HelperKey:
+        return HelperKey(HelperKind.FORK_SERVER, f"{self.revision}.{self.epoch}")
+
+    @property
+    def version(self) -> str:
+        """What an entity of this pool is made from now."""
+        return f"{self.digest}.{self.epoch}"
+
+
+class Leaving(Enum):
+    """Why an entity is draining."""
+
+    ORDERED = "ordered"
+    HUNG = "hung"
+    BOOT_TIMEOUT = "not ready in time"
+    ITSELF = "by itself"
+    SURVIVOR = "of an earlier supervisor"
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a life ended. Code and signal both None: nobody could tell (not our child)."""
+
+    at: float
+    code: int | None
+    signal: str | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One place in the fleet, with its present or last life."""
+
+    id: str
+    pool: str
+    ordinal: int
+    state: State
+    since: float
+    incarnation: int = 0
+    """Of the present or last life; 0 before the first."""
+    pid: int | None = None
+    version: str = ""
+    fork_server: HelperKey | None = None
+    deadline: float | None = None
+    """starting: must be ready; draining: killed; backoff: next try."""
+    heartbeat: float = 0.0
+    ready_at: float | None = None
+    leaving: Leaving | None = None
+    crashes: tuple[float, ...] = ()
+    streak: int = 0
+    restarts: int = 0
+    last_exit: Exit | None = None
+    reason: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What the cluster agent says. `reachable` None: not known (yet, or any more)."""
+
+    reachable: bool | None = None
+    refused: bool = False
+    reason: str = ""
+
+
+class Phase(Enum):
+    RUNNING = "running"
+    DRAINING = "draining"
+    """Told to stop: entities drain."""
+    CLOSING = "closing"
+    """No entity is left: helpers go, the dev server last."""
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A change that waits for its programs to be imported."""
+
+    request: str
+    pools: Mapping[str, Pool]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    embedded: bool
+    pools: Mapping[str, Pool] = field(default_factory=dict)
+    entities: Mapping[str, Entity] = field(default_factory=dict)
+    helpers: Mapping[HelperKey, Helper] = field(default_factory=dict)
+    incarnations: Mapping[str, int] = field(default_factory=dict)
+    """The last incarnation of every entity id that ever was in this run directory."""
+    cluster: Cluster = Cluster()
+    phase: Phase = Phase.RUNNING
+    generation: int = 0
+    pending: Pending | None = None
+
+    def members(self, pool: str) -> list[Entity]:
+        """The places of a pool, by ordinal."""
+        return sorted((e for e in self.entities.values() if e.pool == pool), key=lambda e: e.ordinal)
+
+
+def live(entities: Iterable[Entity]) -> list[Entity]:
+    return [entity for entity in entities if entity.is_live]

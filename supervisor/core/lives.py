@@ -1,0 +1,313 @@
+"""What happens to the life of an entity, from fork to death, and what each death means for its place."""
+
+from temporal_fleet.protocol.exits import Verdict, verdict
+from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core.actions import (
+    DumpStacks,
+    Fork,
+    Kill,
+    KillHelper,
+    Level,
+    TellDrain,
+    Welcome,
+)
+from temporal_fleet.supervisor.core.draft import Draft
+from temporal_fleet.supervisor.core.fleet import HELPER_LIVE, Entity, Exit, HelperKey, Leaving, Phase, Pool
+from temporal_fleet.supervisor.core.restart import (
+    HEALTHY_AFTER,
+    Policy,
+    RestartPolicy,
+    delay,
+    in_window,
+    slow_delay,
+    too_many,
+)
+from temporal_fleet.supervisor.core.states import Change, State
+
+KILL_AFTER_DRAIN = 5.0
+"""Seconds from the end of `drain`, when the SDK cancels activities, to SIGKILL."""
+DUMP_BEFORE_KILL = 1.0
+"""Seconds that a hung entity gets to write its stacks."""
+KILL_AGAIN = 5.0
+"""Seconds after which a SIGKILL without a death is repeated (and told again)."""
+FOREIGN_DRAIN = 30.0
+"""Seconds of drain for a survivor whose pool is not in the config any more."""
+
+
+def begin(draft: Draft, entity: Entity, pool: Pool) -> None:
+    """Arm the deadline, then fork: so that an entity stuck in boot is always killable."""
+    incarnation = draft.incarnations.get(entity.id, 0) + 1
+    draft.incarnations[entity.id] = incarnation
+    draft.change(
+        entity,
+        Change.FORK,
+        incarnation=incarnation,
+        restarts=entity.restarts + (entity.incarnation > 0),
+        version=pool.version,
+        fork_server=pool.fork_server,
+        deadline=draft.now + pool.boot,
+        heartbeat=draft.now,
+    )
+    draft.act(Fork(entity.id, incarnation, pool.name, pool.fork_server))
+
+
+def forked(draft: Draft, event: events.Forked) -> None:
+    if entity := draft.life(event.entity, event.incarnation):
+        draft.set(entity, pid=event.pid)
+        draft.emit("entity.forked", Level.DEBUG, f"forked as PID {event.pid}", entity)
+
+
+def fork_refused(draft: Draft, event: events.ForkRefused) -> None:
+    """The host is out of processes or memory: not the entity's fault, so nothing is counted."""
+    if entity := draft.life(event.entity, event.incarnation):
+        if entity.state is State.DRAINING:
+            draft.change(entity, Change.RETRY_NOW)
+            return
+        streak = entity.streak + 1
+        wait = max(_policy(draft, entity).backoff, delay(_policy(draft, entity), streak, _salt(entity)))
+        _say_once(draft, entity, "entity.fork-refused", f"fork refused: {event.reason}")
+        draft.change(
+            entity,
+            Change.RETRY_LATER,
+            streak=streak,
+            deadline=draft.now + wait,
+            reason=f"fork refused: {event.reason}",
+        )
+
+
+def greeted(draft: Draft, event: events.Greeted) -> None:
+    """Welcome a life that is ours; one that is not (any more) is told to drain."""
+    entity = draft.life(event.entity, event.incarnation)
+    draft.act(Welcome(event.entity, event.incarnation))
+    if entity is None:
+        draft.act(TellDrain(event.entity, event.incarnation))
+        return
+    draft.set(entity, pid=event.pid, heartbeat=draft.now)
+    if entity.state is State.DRAINING:
+        draft.act(TellDrain(event.entity, event.incarnation))
+
+
+def became_ready(draft: Draft, event: events.BecameReady) -> None:
+    entity = draft.life(event.entity, event.incarnation)
+    if entity is None or entity.state is not State.STARTING:
+        return
+    ready = draft.change(
+        entity, Change.BECOME_READY, ready_at=draft.now, heartbeat=draft.now, deadline=None, reason=""
+    )
+    took = draft.now - entity.since
+    draft.emit("entity.ready", Level.INFO, f"ready {took * 1000:.0f} ms after its fork", ready)
+
+
+def heard(draft: Draft, event: events.Heard) -> None:
+    if entity := draft.life(event.entity, event.incarnation):
+        draft.set(entity, heartbeat=draft.now)
+
+
+def left_by_itself(draft: Draft, event: events.LeftByItself) -> None:
+    entity = draft.life(event.entity, event.incarnation)
+    if entity is not None and entity.state is not State.DRAINING:
+        _leave(draft, entity, Leaving.ITSELF, _drain_limit(draft, entity))
+        draft.emit("entity.draining", Level.WARNING, f"drains by itself: {event.cause}", entity)
+
+
+def found(draft: Draft, event: events.Found) -> None:
+    """A survivor of an earlier supervisor: its place is taken until it is gone."""
+    pool, _, ordinal = event.entity.rpartition("-")
+    survivor = Entity(
+        id=event.entity,
+        pool=pool,
+        ordinal=int(ordinal),
+        state=State.DRAINING,
+        since=draft.now,
+        incarnation=event.incarnation,
+        pid=event.pid,
+        leaving=Leaving.SURVIVOR,
+        reason="runs since an earlier supervisor; drains",
+    )
+    survivor = draft.set(survivor, deadline=draft.now + _drain_limit(draft, survivor))
+    draft.incarnations[event.entity] = max(event.incarnation, draft.incarnations.get(event.entity, 0))
+    draft.act(TellDrain(event.entity, event.incarnation))
+    draft.emit(
+        "entity.found", Level.WARNING, f"PID {event.pid} of an earlier supervisor lives: drains", survivor
+    )
+
+
+def tell_leave(draft: Draft, entity: Entity, why: str) -> None:
+    """Order an entity to drain."""
+    _leave(draft, entity, Leaving.ORDERED, _drain_limit(draft, entity))
+    draft.act(TellDrain(entity.id, entity.incarnation))
+    draft.emit("entity.draining", Level.INFO, f"drains: {why}", entity)
+
+
+def kill_now(draft: Draft, entity: Entity) -> None:
+    """`stop --now`: a live entity is killed in this very decision."""
+    if entity.state is not State.DRAINING:
+        entity = _leave(draft, entity, Leaving.ORDERED, KILL_AGAIN)
+    _kill(draft, entity)
+
+
+def forsake(draft: Draft, fork_server: HelperKey) -> None:
+    """A fork server is dead: what it was asked for and did not announce is found and killed, or never was."""
+    for entity in tuple(draft.entities.values()):
+        if entity.is_live and entity.pid is None and entity.fork_server == fork_server:
+            kill_now(draft, entity)
+
+
+def died(draft: Draft, event: events.Died) -> None:
+    entity = draft.life(event.entity, event.incarnation)
+    if entity is None:
+        return
+    outcome = Exit(draft.now, event.code, event.signal, _cause(entity, event))
+    entity = draft.set(entity, last_exit=outcome)
+    meaning = verdict(event.code) if event.signal is None else Verdict.CRASH
+    if entity.leaving in {Leaving.ORDERED, Leaving.SURVIVOR} or draft.phase is not Phase.RUNNING:
+        draft.emit("entity.stopped", Level.INFO, outcome.cause, entity)
+        draft.change(entity, Change.RETRY_NOW, streak=0, crashes=(), reason="")
+    elif meaning is Verdict.CLUSTER:
+        _retry_cluster(draft, entity, outcome)
+    elif meaning is Verdict.PROGRAM:
+        draft.change(entity, Change.GIVE_UP, reason=outcome.cause)
+        draft.emit("entity.failed", Level.ERROR, outcome.cause, entity)
+    elif _is_clean(event) and entity.leaving is None and _policy(draft, entity).policy is Policy.ALWAYS:
+        _restart(draft, entity, outcome)
+    elif _is_clean(event):
+        _left(draft, entity, outcome)
+    else:
+        _restart(draft, entity, outcome)
+
+
+def expire(draft: Draft) -> None:
+    """Everything whose time is up."""
+    for entity in tuple(draft.entities.values()):
+        pool = draft.pools.get(entity.pool)
+        if entity.state is State.READY and pool is not None and draft.now >= entity.heartbeat + pool.hang:
+            silence = draft.now - entity.heartbeat
+            _dump(draft, entity)
+            draft.emit("entity.hung", Level.ERROR, f"no heartbeat for {silence:.1f} s: is killed", entity)
+            _leave(draft, entity, Leaving.HUNG, DUMP_BEFORE_KILL)
+        elif entity.deadline is None or draft.now < entity.deadline:
+            continue
+        elif entity.state is State.STARTING:
+            took = draft.now - entity.since
+            draft.emit("entity.boot-timeout", Level.ERROR, f"not ready after {took:.0f} s: is killed", entity)
+            _dump(draft, entity)
+            _leave(draft, entity, Leaving.BOOT_TIMEOUT, DUMP_BEFORE_KILL)
+        elif entity.state is State.DRAINING:
+            if entity.leaving not in {Leaving.HUNG, Leaving.BOOT_TIMEOUT}:
+                took = draft.now - entity.since
+                draft.emit("entity.killed", Level.WARNING, f"drains for {took:.0f} s: is killed", entity)
+            _kill(draft, entity)
+        elif entity.state is State.BACKOFF:
+            draft.change(entity, Change.RETRY_NOW)
+
+
+def deadline(entity: Entity, pool: Pool | None) -> float | None:
+    """When `expire` has something to do with this place, if nothing else happens."""
+    if entity.state is State.READY and pool is not None:
+        return entity.heartbeat + pool.hang
+    return entity.deadline
+
+
+def _leave(draft: Draft, entity: Entity, why: Leaving, limit: float) -> Entity:
+    return draft.change(entity, Change.LEAVE, leaving=why, deadline=draft.now + limit)
+
+
+def _dump(draft: Draft, entity: Entity) -> None:
+    if entity.pid is not None:
+        draft.act(DumpStacks(entity.id, entity.incarnation, entity.pid))
+
+
+def _kill(draft: Draft, entity: Entity) -> None:
+    """SIGKILL. One that was never announced may still be forked by a fork server that stands still, so
+    that one goes first; its death brings us back here."""
+    draft.set(entity, deadline=draft.now + KILL_AGAIN)
+    server = draft.helpers.get(entity.fork_server) if entity.fork_server else None
+    if entity.pid is None and server is not None and server.state in HELPER_LIVE:
+        draft.act(KillHelper(server.key))
+    else:
+        draft.act(Kill(entity.id, entity.incarnation, entity.pid))
+
+
+def _drain_limit(draft: Draft, entity: Entity) -> float:
+    pool = draft.pools.get(entity.pool)
+    return (pool.drain if pool else FOREIGN_DRAIN) + KILL_AFTER_DRAIN
+
+
+def _policy(draft: Draft, entity: Entity) -> RestartPolicy:
+    pool = draft.pools.get(entity.pool)
+    return pool.restart if pool else RestartPolicy()
+
+
+def _salt(entity: Entity) -> str:
+    return f"{entity.id}.{entity.incarnation}"
+
+
+def _is_clean(event: events.Died) -> bool:
+    return event.signal is None and verdict(event.code) is Verdict.LEFT
+
+
+def _cause(entity: Entity, event: events.Died) -> str:
+    if event.signal is not None:
+        how = f"killed by {event.signal}"
+    elif event.code is None:
+        how = "ended, nobody knows how"
+    else:
+        how = f"exit status {event.code}"
+    if entity.leaving in {Leaving.HUNG, Leaving.BOOT_TIMEOUT}:
+        return f"{entity.leaving.value}: {how}"
+    return f"{event.last_words} ({how})" if event.last_words else how
+
+
+def _restart(draft: Draft, entity: Entity, outcome: Exit) -> None:
+    """A life of its own making ended: count it, and see whether and when another may begin."""
+    policy = _policy(draft, entity)
+    if policy.policy is Policy.NEVER:
+        draft.change(entity, Change.END, reason=outcome.cause)
+        draft.emit("entity.died", Level.ERROR, f"{outcome.cause}; restart policy: never", entity)
+        return
+    healthy = entity.ready_at is not None and draft.now - entity.ready_at >= HEALTHY_AFTER
+    streak = 1 if healthy else entity.streak + 1
+    crashes = (*in_window(entity.crashes, policy, draft.now), draft.now)
+    if too_many(crashes, policy):
+        reason = (
+            f"crash loop: {len(crashes)} deaths within {policy.within:g} s, the last: {outcome.cause}; "
+            f"mend it, then: temporal-fleet restart {entity.pool}"
+        )
+        draft.change(entity, Change.GIVE_UP, reason=reason, crashes=(), streak=0)
+        draft.emit("entity.failed", Level.ERROR, reason, entity)
+        return
+    wait = delay(policy, streak, _salt(entity))
+    draft.emit("entity.died", Level.ERROR, f"{outcome.cause}; next try in {wait:.1f} s", entity)
+    if wait == 0.0:
+        draft.change(entity, Change.RETRY_NOW, streak=streak, crashes=crashes, reason=outcome.cause)
+    else:
+        draft.change(
+            entity,
+            Change.RETRY_LATER,
+            streak=streak,
+            crashes=crashes,
+            deadline=draft.now + wait,
+            reason=outcome.cause,
+        )
+
+
+def _left(draft: Draft, entity: Entity, outcome: Exit) -> None:
+    """It ended itself in order: somebody sent it a signal, or its policy leaves it at that."""
+    if _policy(draft, entity).policy is Policy.ALWAYS:
+        draft.emit("entity.stopped", Level.WARNING, f"{outcome.cause}; another starts", entity)
+        draft.change(entity, Change.RETRY_NOW, streak=0, reason="")
+    else:
+        draft.emit("entity.stopped", Level.INFO, outcome.cause, entity)
+        draft.change(entity, Change.END, reason=outcome.cause)
+
+
+def _retry_cluster(draft: Draft, entity: Entity, outcome: Exit) -> None:
+    wait = slow_delay(_policy(draft, entity), _salt(entity))
+    _say_once(draft, entity, "entity.cluster", outcome.cause)
+    draft.change(entity, Change.RETRY_LATER, deadline=draft.now + wait, reason=outcome.cause)
+
+
+def _say_once(draft: Draft, entity: Entity, kind: str, message: str) -> None:
+    """One clear line for a pool, not one for each entity and try."""
+    known = any(e.reason == message for e in draft.entities.values() if e.pool == entity.pool)
+    draft.emit(kind, Level.DEBUG if known else Level.ERROR, message, entity)

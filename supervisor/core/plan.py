@@ -1,0 +1,134 @@
+"""What runs + what is wanted -> what to do next. `moves` for one pool, at any moment, from any state;
+`reload_steps` for the operator, before a reload.
+
+`moves` keeps no memory of a roll under way: it looks at the places as they are. So a roll that was
+interrupted, by a death or by the next reload, goes on to the newest wish from wherever it stands.
+
+The wanted places are 1..desired. A surge place has an ordinal above; it comes while places are outdated,
+and goes when all that are wanted are new.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from temporal_fleet.supervisor.core.fleet import Entity, Pool
+from temporal_fleet.supervisor.core.states import State
+
+_ON_ITS_WAY = frozenset({State.WAITING, State.STARTING, State.DRAINING})
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """What to do in one pool now."""
+
+    add: tuple[int, ...] = ()
+    """Ordinals of places to make."""
+    remove: tuple[str, ...] = ()
+    """Places without a process that are not wanted."""
+    leave: tuple[str, ...] = ()
+    """Entities to drain."""
+    start: tuple[str, ...] = ()
+    """Waiting places that may get a process, as far as the pool goes."""
+
+
+def moves(pool: Pool, members: Sequence[Entity]) -> Moves:
+    """The next moves in a pool. Its places, by ordinal, in any state."""
+    staying = [e for e in members if e.is_live and e.state is not State.DRAINING]
+    outdated = [e for e in staying if e.version != pool.version]
+    surge = _surge_ordinals(pool, outdated)
+    wanted = {*range(1, pool.desired + 1), *surge}
+    present = {e.ordinal for e in members}
+    leave = _leave(pool, members, staying, outdated)
+    running = sum(e.is_live for e in members)
+    room = max(0, pool.desired + pool.rollout.max_surge - running)
+    waiting = [e for e in members if e.state is State.WAITING and e.ordinal in wanted]
+    return Moves(
+        add=tuple(sorted(wanted - present)),
+        remove=tuple(e.id for e in members if not e.is_live and e.ordinal not in wanted),
+        leave=tuple(e.id for e in leave),
+        start=tuple(e.id for e in waiting[:room]),
+    )
+
+
+def _surge_ordinals(pool: Pool, outdated: Sequence[Entity]) -> set[int]:
+    """Places above the desired size that a roll wants now."""
+    within = [e for e in outdated if e.ordinal <= pool.desired]
+    first = pool.desired + 1
+    return set(range(first, first + min(pool.rollout.max_surge, len(within))))
+
+
+def _leave(
+    pool: Pool, members: Sequence[Entity], staying: Sequence[Entity], outdated: Sequence[Entity]
+) -> list[Entity]:
+    """Who is to drain, without ever taking the pool below what it must keep ready."""
+    excess = [e for e in staying if e.ordinal > pool.desired]
+    fresh_excess = [e for e in excess if e not in outdated]
+    within = [e for e in members if e.ordinal <= pool.desired]
+    candidates = sorted(outdated, key=lambda e: (e.ordinal <= pool.desired, e.ordinal))
+    if not any(e.ordinal <= pool.desired for e in outdated):
+        candidates += sorted(fresh_excess, key=lambda e: -e.ordinal)
+    settled = not any(e.state in _ON_ITS_WAY or e in outdated for e in within)
+    spare = sum(e.state is State.READY for e in staying) - (pool.desired - pool.rollout.max_unavailable)
+    leave = []
+    for entity in candidates:
+        if entity.state is not State.READY:
+            leave.append(entity)
+        elif spare > 0:
+            spare -= 1
+            leave.append(entity)
+        elif settled and entity.ordinal > pool.desired:
+            leave.append(entity)
+    return leave
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of `plan`. `action`: start, stop, replace, change or keep."""
+
+    action: str
+    target: str
+    reason: str
+
+
+def reload_steps(
+    current: Mapping[str, Pool], entities: Mapping[str, Entity], wanted: Mapping[str, Pool]
+) -> tuple[Step, ...]:
+    """What a reload to `wanted` would do to this fleet."""
+    steps: list[Step] = []
+    kept = 0
+    for name in current.keys() - wanted.keys():
+        steps += [Step("stop", e.id, f"pool {name} is not in the config") for e in _places(entities, name)]
+    for name, pool in wanted.items():
+        places = _places(entities, name)
+        known = {e.ordinal for e in places}
+        steps += [
+            Step("start", f"{name}-{n}", "more entities" if name in current else "new pool")
+            for n in range(1, pool.desired + 1)
+            if n not in known
+        ]
+        steps += [Step("stop", e.id, "fewer entities") for e in places if e.ordinal > pool.desired]
+        staying = [e for e in places if e.ordinal <= pool.desired]
+        reason = _why_replace(current.get(name), pool)
+        if reason and staying:
+            steps.append(Step("replace", name, reason))
+        else:
+            kept += len(staying)
+            if name in current and _live_settings(current[name]) != _live_settings(pool):
+                steps.append(Step("change", name, "policies changed: applied without a restart"))
+    if kept:
+        steps.append(Step("keep", f"{kept} {'entity' if kept == 1 else 'entities'}", "untouched"))
+    return tuple(sorted(steps, key=lambda step: (step.action == "keep", step.target)))
+
+
+def _places(entities: Mapping[str, Entity], pool: str) -> list[Entity]:
+    return sorted((e for e in entities.values() if e.pool == pool), key=lambda e: e.ordinal)
+
+
+def _why_replace(before: Pool | None, after: Pool) -> str:
+    if before is None or before.digest == after.digest:
+        return ""
+    return "program changed" if before.revision != after.revision else "settings changed"
+
+
+def _live_settings(pool: Pool) -> tuple[object, ...]:
+    return pool.restart, pool.rollout, pool.hang, pool.boot

@@ -1,0 +1,86 @@
+"""What an operator is told of a fleet: states and reasons, derived, never stored."""
+
+from enum import Enum
+
+from temporal_fleet.supervisor.core.decide import cluster_hold
+from temporal_fleet.supervisor.core.fleet import Entity, Fleet, HelperState, Phase, Pool
+from temporal_fleet.supervisor.core.states import State
+
+
+class FleetState(Enum):
+    STARTING = "starting"
+    RUNNING = "running"
+    DEGRADED = "degraded"
+    RELOADING = "reloading"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+def ready_count(fleet: Fleet, pool: str) -> int:
+    return sum(e.state is State.READY for e in fleet.entities.values() if e.pool == pool)
+
+
+def entity_reason(fleet: Fleet, entity: Entity) -> str:
+    """Why a place is not ready; empty for one that is."""
+    pool = fleet.pools.get(entity.pool)
+    if entity.state is State.WAITING and pool is not None:
+        return _hold(fleet, pool) or entity.reason
+    return entity.reason
+
+
+def pool_reason(fleet: Fleet, pool: Pool) -> str:
+    """The first thing that keeps a pool below its size; empty when nothing does."""
+    if ready_count(fleet, pool.name) >= pool.desired:
+        return ""
+    reasons = [entity_reason(fleet, entity) for entity in fleet.members(pool.name)]
+    return _hold(fleet, pool) or next((reason for reason in reasons if reason), "")
+
+
+def fleet_state(fleet: Fleet) -> tuple[FleetState, str]:
+    """The state of the whole, and the reason when it is not simply running."""
+    if fleet.phase is Phase.STOPPED:
+        return FleetState.STOPPED, ""
+    if fleet.phase is not Phase.RUNNING:
+        live = sum(entity.is_live for entity in fleet.entities.values())
+        return FleetState.DRAINING, f"{live} entities still run"
+    if fleet.pending is not None:
+        return FleetState.RELOADING, fleet.pending.message
+    if _is_rolling(fleet):
+        return FleetState.RELOADING, "entities are being replaced"
+    cluster = fleet.cluster
+    if cluster.reachable is False or cluster.refused:
+        return FleetState.DEGRADED, cluster.reason
+    lacking = [pool for pool in fleet.pools.values() if ready_count(fleet, pool.name) < pool.desired]
+    if not lacking:
+        return FleetState.RUNNING, ""
+    reason = next((reason for pool in lacking if (reason := pool_reason(fleet, pool))), "")
+    if all(_is_starting(fleet, pool) for pool in lacking):
+        return FleetState.STARTING, reason
+    return FleetState.DEGRADED, reason
+
+
+def _is_rolling(fleet: Fleet) -> bool:
+    return any(
+        entity.is_live and ((pool := fleet.pools.get(entity.pool)) is None or entity.version != pool.version)
+        for entity in fleet.entities.values()
+    ) or any(
+        entity.is_live and entity.ordinal > fleet.pools[entity.pool].desired
+        for entity in fleet.entities.values()
+        if entity.pool in fleet.pools
+    )
+
+
+def _is_starting(fleet: Fleet, pool: Pool) -> bool:
+    """Nothing went wrong yet, it is only not there yet."""
+    return all(
+        entity.state is State.READY
+        or (entity.state in {State.WAITING, State.STARTING} and entity.last_exit is None)
+        for entity in fleet.members(pool.name)
+    )
+
+
+def _hold(fleet: Fleet, pool: Pool) -> str:
+    server = fleet.helpers.get(pool.fork_server)
+    if server is None or server.state is not HelperState.READY:
+        return server.reason if server and server.reason else f"imports {pool.program.program}"
+    return cluster_hold(fleet.embedded, fleet.cluster)
