@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Self
 
-COMMAND = (sys.executable, "-m", "temporal_fleet.supervisor.cli")
+COMMAND = (sys.executable, "-m", "temporal_fleet.supervisor.cli.main")
 _NAME = "temporal-fleet"
 _LOG_TAIL_LINES = 25
 _STOP_WITHIN_S = 30.0
@@ -121,10 +121,16 @@ class Fleet:
             self.check_alive()
             return None
 
-    async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """What `temporal-fleet events --json` prints, a line at a time, for as long as it is read."""
-        async with self._running("events", "--json", stderr=asyncio.subprocess.DEVNULL) as process:
+    async def events(self, on_listening: Callable[[], None]) -> AsyncIterator[dict[str, Any]]:
+        """What `temporal-fleet events --json` prints, for as long as it is read."""
+        async with self._running("events", "--json", stderr=asyncio.subprocess.PIPE) as process:
             assert process.stdout is not None
+            assert process.stderr is not None
+            # Its first words on stderr are that it listens, or why it cannot.
+            said = await process.stderr.readline()
+            if b"listening" not in said:
+                raise self.trouble(f"`{_NAME} events` failed: {said.decode(errors='replace').strip()}")
+            on_listening()
             async for line in process.stdout:
                 yield json.loads(line)
 

@@ -18,7 +18,7 @@ from temporal_fleet.demo.figures import Figures, Recovery, Scaling
 from temporal_fleet.demo.fleet import Fleet, Status, shown_command
 from temporal_fleet.demo.shop.orders import TASK_QUEUE, Order, PlaceOrder, Receipt
 
-_READY_KIND = "entity_ready"
+_READY_KIND = "entity.ready"
 _KILLED_POOL = "orders"
 _SCALED_POOL = "shipping"
 _SCALED_TO = 4
@@ -47,6 +47,7 @@ class Story:
         self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._ended = 0
         self._some_ended = asyncio.Condition()
+        self._listening = asyncio.Event()
         self._ready_times: dict[tuple[str, int], float] = {}
 
     async def play(self) -> None:
@@ -133,6 +134,7 @@ class Story:
             await self._some_ended.wait_for(lambda: self._ended >= number)
 
     async def _kill_one(self) -> Recovery:
+        await self._listening.wait()
         status = await self._fleet.status()
         # The one with the most to lose.
         victim = max(
@@ -145,7 +147,7 @@ class Story:
         self._display.say(
             f"kill -9 {pid}: {entity} is dead, with {victim['cached_executions']} executions in its cache"
         )
-        ready_at = await self._ready_time(entity, incarnation)
+        ready_at = await self._ready_time(entity, incarnation + 1)
         recovery = Recovery(entity=entity, pid=pid, seconds=ready_at - killed_at)
         self._display.say(f"{entity} is back and polling after {recovery.seconds * 1000:.0f} ms")
         return recovery
@@ -168,24 +170,20 @@ class Story:
         return scaling
 
     async def _follow_events(self) -> None:
-        async for event in self._fleet.events():
+        async for event in self._fleet.events(self._listening.set):
             if event["kind"] == _READY_KIND:
                 self._ready_times[event["entity"], event["incarnation"]] = event["time"]
 
-    async def _ready_time(self, entity: str, former: int) -> float:
-        """When the incarnation after `former` became ready: the time of the fleet's own event, or, should
-        that have been missed, when `status` first showed it."""
-
-        def is_back(status: Status) -> bool:
-            return any(
-                each["id"] == entity and each["incarnation"] > former and each["state"] == "ready"
-                for each in status["entities"]
-            )
-
-        status = await self._until(f"{entity} is back", _RECOVERED_WITHIN_S, is_back)
-        seen = time.time()
-        incarnation = next(each["incarnation"] for each in status["entities"] if each["id"] == entity)
-        return self._ready_times.get((entity, incarnation), seen)
+    async def _ready_time(self, entity: str, incarnation: int) -> float:
+        """When that incarnation, or a later one, became ready, by the fleet's own event."""
+        deadline = time.monotonic() + _RECOVERED_WITHIN_S
+        while True:
+            for (name, number), ready_at in self._ready_times.items():
+                if name == entity and number >= incarnation:
+                    return ready_at
+            if time.monotonic() > deadline:
+                raise self._fleet.trouble(f"{entity} is not back within {_RECOVERED_WITHIN_S:.0f} s.")
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _keep_showing(self) -> None:
         while True:
