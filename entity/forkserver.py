@@ -1,0 +1,210 @@
+"""The fork server: imports one Worker Program, then forks entities from itself until its pair closes.
+
+It has one thread and never connects to anything. An entity is forked twice over, so that it is orphaned to
+the supervisor, which is thereby its real parent. Run as a module, with the descriptor of its end of the
+pair as its argument.
+"""
+
+import errno
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from types import FrameType, ModuleType
+from typing import Any, NoReturn
+
+from temporalio.runtime import Runtime
+from temporalio.worker._worker import load_default_build_id
+
+# Imported before the first fork, so that no entity imports it for itself.
+from temporal_fleet.entity.life import live
+from temporal_fleet.entity.process import leave
+from temporal_fleet.entity.program import LoadedProgram, ProgramError, load
+from temporal_fleet.entity.streams import flush_streams, guard_streams
+from temporal_fleet.entity.threads import require_single_thread, thread_count
+from temporal_fleet.entity.trial import Inventory, report_warnings, tried
+from temporal_fleet.protocol.channel import Channel, ChannelClosed, inherited_channel
+from temporal_fleet.protocol.exits import ExitCode
+from temporal_fleet.protocol.helpers import (
+    Forked,
+    ForkEntity,
+    ForkRefused,
+    Prepare,
+    Prepared,
+    ProgramRefused,
+    ToForkServer,
+)
+from temporal_fleet.protocol.spec import EntitySpec, ProgramSpec
+
+# The terminal and the service manager talk to the supervisor; it ends us by closing the pair.
+_NOT_FOR_US = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+SignalHandlers = Mapping[int, Any]
+
+
+def prepare(spec: ProgramSpec) -> tuple[LoadedProgram, Inventory]:
+    """Import a program and find out whether it would run. Raises ProgramError."""
+    sys.path[:] = [spec.path, *(entry for entry in sys.path if entry != spec.path)]
+    sys.argv[:] = [spec.program]
+    Runtime.prevent_default()  # type: ignore[no-untyped-call]
+    loaded = load(spec)
+    require_single_thread(spec.program)
+    flush_streams()
+    loaded, inventory = tried(loaded, spec)
+    # The sandbox ran the program's modules once more.
+    require_single_thread(spec.program)
+    # The SDK remembers it, and an entity's Worker() would otherwise hash the code of every module.
+    load_default_build_id()
+    return loaded, inventory
+
+
+class ForkServer:
+    """Forks entities of one prepared program."""
+
+    def __init__(
+        self, channel: Channel[ToForkServer], loaded: LoadedProgram, handlers: SignalHandlers
+    ) -> None:
+        self._channel = channel
+        self._loaded = loaded
+        self._handlers = handlers
+        # Blocked, so that one sent to a newborn entity waits for it to have its own handlers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_US)
+        # Collected rubbish leaves no holes that a later collection would write to, page by page, in each
+        # entity; and frozen objects are not written to by the collector at all.
+        self._collects = gc.isenabled()
+        gc.disable()
+        gc.collect()
+        gc.freeze()
+
+    def serve(self) -> NoReturn:
+        """Until the pair closes; raises ChannelClosed."""
+        while True:
+            match self._channel.receive():
+                case ForkEntity(spec=spec):
+                    self._fork(spec)
+                case Prepare():
+                    print("temporal-fleet: a fork server prepares one program only", file=sys.stderr)
+
+    def _fork(self, spec: EntitySpec) -> None:
+        assert thread_count() == 1, f"{thread_count()} threads before a fork"
+        flush_streams()
+        try:
+            intermediate = os.fork()
+        except OSError as error:
+            self._channel.send(_refused(spec, error))
+            return
+        if intermediate == 0:
+            self._fork_again(spec)
+        _, status = os.waitpid(intermediate, 0)
+        if status != 0:
+            reason = f"the process that forks ended with wait status {status}"
+            self._channel.send(ForkRefused(entity=spec.entity, incarnation=spec.incarnation, reason=reason))
+
+    def _fork_again(self, spec: EntitySpec) -> NoReturn:
+        """In the intermediate process: it announces the entity, so that even if the fork server is killed
+        meanwhile no entity goes unannounced."""
+        try:
+            try:
+                pid = os.fork()
+            except OSError as error:
+                self._channel.send(_refused(spec, error))
+            else:
+                if pid == 0:
+                    self._become_entity(spec)
+                self._channel.send(Forked(entity=spec.entity, incarnation=spec.incarnation, pid=pid))
+        except ChannelClosed:
+            # The supervisor is gone; the entity finds out by itself and knows what to do.
+            pass
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    def _become_entity(self, spec: EntitySpec) -> NoReturn:
+        try:
+            os.setsid()
+            self._channel.close()
+            signal.set_wakeup_fd(-1)
+            set_handlers(self._handlers)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            # The program's own process pools would import the fork server as their main module.
+            sys.modules["__main__"] = ModuleType("__main__")
+            reseed()
+            if self._collects:
+                gc.enable()
+            live(spec, self._loaded)
+        except BaseException:
+            traceback.print_exc()
+        leave(ExitCode.CRASHED)
+
+
+def _refused(spec: EntitySpec, error: OSError) -> ForkRefused:
+    name = errno.errorcode.get(error.errno or 0, str(error.errno))
+    return ForkRefused(entity=spec.entity, incarnation=spec.incarnation, reason=f"{name}: {error.strerror}")
+
+
+def reseed() -> None:
+    """Give an entity random numbers of its own: Python's own module sees to itself after a fork."""
+    numpy_random: Any = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def current_handlers() -> dict[int, Any]:
+    """Of each signal whose handler Python knows."""
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    return {number: handler for number, handler in handlers.items() if handler is not None}
+
+
+def set_handlers(handlers: SignalHandlers) -> None:
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
+def main() -> NoReturn:
+    guard_streams()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    handlers = current_handlers()
+    deaf: dict[int, Any] = dict.fromkeys(_NOT_FOR_US, _do_nothing)
+    set_handlers(deaf)
+    channel = inherited_channel(int(sys.argv[1]), ToForkServer)
+    try:
+        request = channel.receive()
+        if not isinstance(request, Prepare):
+            raise TypeError(f"a fork server must Prepare first, and was sent {type(request).__name__}")
+        began = time.monotonic()
+        try:
+            loaded, inventory = prepare(request.program)
+        except ProgramError as refused:
+            channel.send(ProgramRefused(reason=refused.reason, detail=refused.detail))
+            leave(ExitCode.PROGRAM_UNUSABLE)
+        report_warnings(loaded)
+        # The program may have set handlers when it was imported, for the process that it thought it had.
+        set_handlers({**handlers, **deaf})
+        server = ForkServer(channel, loaded, handlers)
+        channel.send(
+            Prepared(
+                workflows=inventory.workflows,
+                activities=inventory.activities,
+                nexus_services=inventory.nexus_services,
+                seconds=time.monotonic() - began,
+            )
+        )
+        server.serve()
+    except ChannelClosed:
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        leave(ExitCode.CRASHED)
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """Unlike SIG_IGN it is not inherited by what the program executes."""
+
+
+if __name__ == "__main__":
+    main()
