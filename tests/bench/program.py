@@ -1,0 +1,24 @@
+"""The Worker Programs that are measured."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import temporal_fleet.demo
+
+
+@dataclass(frozen=True)
+class Program:
+    module: str
+    workflow: str
+    activity: str
+    path: Path
+    task_queue: str
+
+
+def shop() -> Program:
+    folder = Path(temporal_fleet.demo.__file__).parent
+    return Program("shop.orders", "PlaceOrder", "charge_card", folder, "bench-orders")
+
+
+def heavy() -> Program:
+    return Program("heavy", "Work", "work", Path(__file__).parent / "programs", "bench-heavy")
