@@ -3,6 +3,9 @@
 Durations are seconds. Paths are absolute. Secrets are named by their files, never held.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 
 WorkerOption = bool | int | float | str | list[str]
@@ -45,6 +48,15 @@ class ProgramSpec(msgspec.Struct, frozen=True, kw_only=True):
     data_converter: str | None = None
     worker: dict[str, WorkerOption] = {}
     task_queue: str
+
+    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            yield name, dict.fromkeys(value, "…") if name == "env" else value
+
+    def __repr__(self) -> str:
+        """Without the values of `env`, which may be secrets: a repr ends up in logs and tracebacks."""
+        return f"ProgramSpec({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
 
 class EntitySpec(msgspec.Struct, frozen=True, kw_only=True):
