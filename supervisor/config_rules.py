@@ -1,0 +1,142 @@
+"""What the keys of fleet.toml mean beside each other and beside the files they name: the rules that no
+single value can break. Single values do not belong here (`values.py`, `settings.py`)."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from temporal_fleet.protocol.errors import ProtocolMisuse
+from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.supervisor.places import Key
+from temporal_fleet.supervisor.settings import Cluster, FleetFile, Pool
+from temporal_fleet.supervisor.units import format_duration
+from temporal_fleet.supervisor.worker_options import contradictions
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A broken rule, reported at the first key, and not at all when a key is already wrong by itself."""
+
+    keys: tuple[Key, ...]
+    remedy: str
+
+
+def violations(config: FleetFile) -> Iterator[Violation]:
+    """Every rule that a config breaks whose single values are all right."""
+    yield from _fleet_rules(config)
+    yield from _cluster_rules(config.cluster)
+    if not config.pools:
+        yield Violation(
+            (("pools",),),
+            "there are no pools: add a table [pools.NAME] with `program` and `task_queue`",
+        )
+    for name, pool in config.pools.items():
+        yield from _name_rules(name, config.pools)
+        yield from _pool_rules(("pools", name), pool)
+
+
+def _fleet_rules(config: FleetFile) -> Iterator[Violation]:
+    try:
+        RunDirectory(config.fleet.run_dir)
+    except ProtocolMisuse as misuse:
+        yield Violation((("fleet", "run_dir"), ("fleet", "name")), str(misuse))
+
+
+def _cluster_rules(cluster: Cluster) -> Iterator[Violation]:
+    if cluster.profile is not None:
+        for key in ("address", "namespace", "api_key_file", "tls"):
+            if getattr(cluster, key) is not None:
+                yield Violation(
+                    (("cluster", key), ("cluster", "profile")),
+                    "comes from the profile: put it there, or drop `profile`",
+                )
+    if cluster.embedded is not None:
+        for key in ("address", "api_key_file", "tls", "profile"):
+            if getattr(cluster, key) is not None:
+                yield Violation(
+                    (("cluster", key), ("cluster", "embedded")),
+                    "belongs to another Cluster than the embedded one: drop it, or drop [cluster.embedded]",
+                )
+        yield from _embedded_rules(cluster)
+    if cluster.api_key_file is not None:
+        yield from _readable(("cluster", "api_key_file"), cluster.api_key_file)
+    if cluster.tls is not None:
+        yield from _tls_rules(cluster)
+
+
+def _embedded_rules(cluster: Cluster) -> Iterator[Violation]:
+    embedded = cluster.embedded
+    assert embedded is not None
+    table: Key = ("cluster", "embedded")
+    if embedded.port and embedded.port == embedded.ui_port:
+        yield Violation(
+            ((*table, "ui_port"), (*table, "port")), "must be another port than `port`, such as 8233"
+        )
+    database = embedded.database
+    if database is not None and not database.parent.is_dir():
+        yield Violation(((*table, "database"),), f"its folder must exist: mkdir -p {database.parent}")
+    elif database is not None and database.exists() and not database.is_file():
+        yield Violation(((*table, "database"),), f"must be a file, and {database} is none")
+
+
+def _tls_rules(cluster: Cluster) -> Iterator[Violation]:
+    tls = cluster.tls
+    assert tls is not None
+    table: Key = ("cluster", "tls")
+    for have, lacks in (("client_cert", "client_key"), ("client_key", "client_cert")):
+        if getattr(tls, have) is not None and getattr(tls, lacks) is None:
+            yield Violation(
+                ((*table, have), (*table, lacks)), f"needs {lacks} beside it: mutual TLS takes both"
+            )
+    for key in ("server_ca", "client_cert", "client_key"):
+        path = getattr(tls, key)
+        if path is not None:
+            yield from _readable((*table, key), path)
+
+
+def _readable(key: Key, path: Path) -> Iterator[Violation]:
+    if not path.exists():
+        yield Violation((key,), f"must be a file, and {path} does not exist")
+    elif not path.is_file():
+        yield Violation((key,), f"must be a file, and {path} is none")
+    elif not os.access(path, os.R_OK):
+        yield Violation((key,), f"must be readable by this user: chmod or chown {path}")
+
+
+def _name_rules(name: str, pools: dict[str, Pool]) -> Iterator[Violation]:
+    match = re.fullmatch(r"(.+)-[1-9][0-9]*", name)
+    if match is not None and match[1] in pools:
+        yield Violation(
+            (("pools", name),),
+            f"{name} is the id of an entity of pool {match[1]}: give this pool another name",
+        )
+
+
+def _pool_rules(table: Key, pool: Pool) -> Iterator[Violation]:
+    if not pool.path.is_dir():
+        yield Violation(((*table, "path"),), f"must be a folder, and {pool.path} is none")
+    if pool.rollout.max_surge + pool.rollout.max_unavailable < 1:
+        rollout = (*table, "rollout")
+        yield Violation(
+            ((*rollout, "max_surge"), (*rollout, "max_unavailable")),
+            "max_surge and max_unavailable must not both be 0, or nothing can ever be replaced: "
+            "set one of them to 1",
+        )
+    restart = (*table, "restart")
+    if pool.restart.backoff > pool.restart.backoff_max:
+        yield Violation(
+            ((*restart, "backoff"), (*restart, "backoff_max")),
+            f'must not be longer than backoff_max, "{format_duration(pool.restart.backoff_max)}"',
+        )
+    if pool.workers is not None and len(set(pool.workers)) < len(pool.workers):
+        yield Violation(((*table, "workers"),), "must name each worker once")
+    worker = (*table, "worker")
+    if pool.worker.no_remote_activities and pool.workers is not None and "workflow" not in pool.workers:
+        yield Violation(
+            ((*worker, "no_remote_activities"), (*table, "workers")),
+            'leaves nothing to an entity that runs no workflows: drop it, or add "workflow" to `workers`',
+        )
+    for options, remedy in contradictions(pool.worker):
+        yield Violation(tuple((*worker, option) for option in options), remedy)

@@ -1,0 +1,250 @@
+"""The frozen models of fleet.toml: which keys there are, of which type, with which default. How a file is
+read, and what keys mean beside each other, does not belong here.
+
+Descriptions and examples feed the JSON Schema and the error messages. A field without a default is either
+required in the file or filled in from its surroundings before validation (`defaults.py`).
+"""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from temporal_fleet.supervisor.values import (
+    Address,
+    Duration,
+    DurationBetween,
+    EnvironmentName,
+    EnvironmentValue,
+    FileSystemPath,
+    FleetName,
+    Name,
+    PoolName,
+    PositiveDuration,
+    Program,
+    Reference,
+    TaskQueue,
+)
+from temporal_fleet.supervisor.worker_options import WorkerOptions
+
+MAX_ENTITIES: Final = 1000
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Table(BaseModel):
+    """A table of the file: unknown keys are errors, and "4" is not 4."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Fleet(Table):
+    """[fleet]: what holds for all pools."""
+
+    name: FleetName = Field(
+        description="Name of the fleet, in logs and in its entities' identities. Default: the file's folder.",
+        examples=["shop"],
+    )
+    run_dir: FileSystemPath = Field(
+        description="Folder of sockets and black boxes, mode 0700. Default: $RUNTIME_DIRECTORY, else "
+        "$XDG_RUNTIME_DIR/temporal-fleet/NAME, else /tmp/temporal-fleet-UID/NAME.",
+        examples=["/run/shop"],
+    )
+    state_dir: FileSystemPath = Field(
+        description="Folder of what must outlive a reboot. Default: $STATE_DIRECTORY, else "
+        "~/.local/state/temporal-fleet/NAME.",
+        examples=["/var/lib/shop"],
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto",
+        description="auto: console on a terminal, JSON otherwise.",
+        examples=["json"],
+    )
+    orphan: Duration = Field(
+        default="30s",
+        validate_default=True,
+        description="How long entities work on without a supervisor before they drain.",
+        examples=["30s"],
+    )
+
+
+class Tls(Table):
+    """[cluster.tls]: present, even empty, the connection is encrypted."""
+
+    server_ca: FileSystemPath | None = Field(
+        default=None,
+        description="PEM file of the authority to trust; absent: the system's.",
+        examples=["tls/ca.pem"],
+    )
+    client_cert: FileSystemPath | None = Field(
+        default=None, description="PEM file of the client's certificate.", examples=["tls/client.pem"]
+    )
+    client_key: FileSystemPath | None = Field(
+        default=None, description="PEM file of the client's private key.", examples=["tls/client.key"]
+    )
+    server_name: Name | None = Field(
+        default=None,
+        description="Name that the server's certificate must have; absent: the address's.",
+        examples=["temporal.internal"],
+    )
+
+
+class Embedded(Table):
+    """[cluster.embedded]: present, a Temporal dev server runs under the supervisor."""
+
+    database: FileSystemPath | None = Field(
+        default=None,
+        description="SQLite file that keeps its state across runs; absent: in memory.",
+        examples=["dev.db"],
+    )
+    port: Port = Field(default=7233, description="Its port; 0 picks a free one.", examples=[7233])
+    ui_port: Port = Field(
+        description="Port of its web UI; 0 picks a free one. Default: 8233, or 0 when port is 0.",
+        examples=[8233],
+    )
+
+
+class Cluster(Table):
+    """[cluster]: how to reach the Cluster."""
+
+    address: Address | None = Field(
+        default=None,
+        description="host:port of the Cluster. Default: localhost:7233. Not with profile or embedded.",
+        examples=["localhost:7233"],
+    )
+    namespace: Name | None = Field(
+        default=None, description="Default: default. Not with profile.", examples=["default"]
+    )
+    profile: Name | None = Field(
+        default=None,
+        description="A profile of Temporal's own environment configuration, instead of address, namespace, "
+        "tls and api_key_file.",
+        examples=["prod"],
+    )
+    api_key_file: FileSystemPath | None = Field(
+        default=None, description="File with the API key.", examples=["api-key"]
+    )
+    data_converter: Reference | None = Field(
+        default=None,
+        description="module:attribute of a DataConverter, or of a class or callable that makes one.",
+        examples=["shop.crypto:converter"],
+    )
+    tls: Tls | None = Field(default=None, description="TLS; present, even empty, it is used.")
+    embedded: Embedded | None = Field(default=None, description="A Temporal dev server under the supervisor.")
+
+
+class Restart(Table):
+    """How a dead entity is restarted. Each entity counts for itself."""
+
+    policy: Literal["always", "on-failure", "never"] = Field(
+        default="always",
+        description="on-failure: not after an exit of its own with status 0.",
+        examples=["always"],
+    )
+    backoff: PositiveDuration = Field(
+        default="100ms",
+        validate_default=True,
+        description="Pause before the first restart; it doubles each time.",
+        examples=["100ms"],
+    )
+    backoff_max: PositiveDuration = Field(
+        default="30s", validate_default=True, description="Longest such pause.", examples=["30s"]
+    )
+    max_restarts: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        default=10,
+        description="More crashes than these within `within`: the entity has failed and is left alone.",
+        examples=[10],
+    )
+    within: Annotated[float, DurationBetween(minimum=1.0)] = Field(
+        default="60s", validate_default=True, description="See max_restarts.", examples=["60s"]
+    )
+
+
+class Rollout(Table):
+    """How entities are replaced when code or settings change."""
+
+    max_surge: Annotated[int, Field(ge=0, le=MAX_ENTITIES)] = Field(
+        default=1, description="Entities above the pool's size meanwhile.", examples=[1]
+    )
+    max_unavailable: Annotated[int, Field(ge=0, le=MAX_ENTITIES)] = Field(
+        default=0, description="Entities below the pool's size meanwhile.", examples=[0]
+    )
+
+
+class Pool(Table):
+    """[pools.NAME]: entities NAME-1, NAME-2, … that run one Worker Program on one task queue."""
+
+    program: Program = Field(
+        description="A module whose workflows and activities are found, or module:attribute: a plugin, or "
+        "a callable that returns Worker() keyword arguments.",
+        examples=["shop.orders"],
+    )
+    path: FileSystemPath = Field(
+        description="Folder put first on sys.path. Default: the config file's folder.", examples=["src"]
+    )
+    task_queue: TaskQueue = Field(description="The task queue that the entities poll.", examples=["orders"])
+    entities: Annotated[int, Field(ge=0, le=MAX_ENTITIES)] = Field(
+        default=1, description="Number of entities.", examples=[4]
+    )
+    workers: (
+        Annotated[
+            tuple[Literal["workflow", "activity", "nexus"], ...],
+            Field(strict=False, min_length=1, json_schema_extra={"uniqueItems": True}),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Which workers each entity runs. Default: what the program has.",
+        examples=[["workflow", "activity"]],
+    )
+    env: dict[EnvironmentName, EnvironmentValue] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Environment variables of the pool's processes.",
+        examples=[{"REGION": "eu"}],
+    )
+    after_fork: Reference | None = Field(
+        default=None,
+        description="module:attribute of a callable, called in each entity before it connects.",
+        examples=["shop.db:reconnect"],
+    )
+    worker: WorkerOptions = Field(
+        default_factory=WorkerOptions, description="Options of the SDK's Worker() by name."
+    )
+    restart: Restart = Field(default_factory=Restart, description="How a dead entity is restarted.")
+    drain: Duration = Field(
+        default="30s",
+        validate_default=True,
+        description="How long activities may run on in an entity that leaves.",
+        examples=["30s"],
+    )
+    hang: Annotated[float, DurationBetween(minimum=2.0)] = Field(
+        default="10s",
+        validate_default=True,
+        description="An entity without a heartbeat for so long is killed.",
+        examples=["10s"],
+    )
+    boot: PositiveDuration = Field(
+        default="60s",
+        validate_default=True,
+        description="Longest time a program may take to import, and an entity to get ready.",
+        examples=["60s"],
+    )
+    rollout: Rollout = Field(
+        default_factory=Rollout, description="How entities are replaced when code or settings change."
+    )
+
+
+class FleetFile(Table):
+    """The whole of fleet.toml."""
+
+    fleet: Fleet = Field(description="What holds for all pools.")
+    cluster: Cluster = Field(description="How to reach the Cluster.")
+    pools: dict[PoolName, Pool] = Field(default_factory=dict, description="Pools of entities by name.")
+
+
+class Config(FleetFile):
+    """An effective config: every default filled in, every path absolute."""
+
+    path: Path | None = Field(default=None, exclude=True)
+    """The file it was read from; None under `run`, which has none."""

@@ -1,0 +1,79 @@
+"""Config -> what the other processes are told: the values of `protocol/spec.py`. Decides nothing."""
+
+from typing import Literal
+
+from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, ProgramSpec, TlsSpec
+from temporal_fleet.supervisor.settings import Config
+
+
+def cluster_spec(config: Config, embedded_address: str | None = None) -> ClusterSpec:
+    """How to reach the Cluster. `embedded_address` is where the embedded one listens, and only for it."""
+    cluster = config.cluster
+    tls = cluster.tls
+    return ClusterSpec(
+        address=embedded_address if cluster.embedded is not None else cluster.address,
+        namespace=cluster.namespace,
+        profile=cluster.profile,
+        tls=None
+        if tls is None
+        else TlsSpec(
+            server_ca=_text(tls.server_ca),
+            client_cert=_text(tls.client_cert),
+            client_key=_text(tls.client_key),
+            server_name=tls.server_name,
+        ),
+        api_key_file=_text(cluster.api_key_file),
+        data_converter=cluster.data_converter,
+    )
+
+
+def program_spec(config: Config, pool_name: str) -> ProgramSpec:
+    """What a fork server of this pool loads."""
+    pool = config.pools[pool_name]
+    return ProgramSpec(
+        program=pool.program,
+        path=str(pool.path),
+        env=dict(pool.env),
+        workers=pool.workers,
+        after_fork=pool.after_fork,
+        data_converter=config.cluster.data_converter,
+        worker={**pool.worker.given()},
+        task_queue=pool.task_queue,
+    )
+
+
+def entity_spec(
+    config: Config,
+    pool_name: str,
+    *,
+    entity: str,
+    incarnation: int,
+    supervisor_pid: int,
+    cluster_address: str | None,
+    log_format: Literal["console", "json"],
+) -> EntitySpec:
+    """Everything one life of one entity needs. `cluster_address`: see `embedded_address` of `cluster_spec`."""
+    return EntitySpec(
+        fleet=config.fleet.name,
+        entity=entity,
+        incarnation=incarnation,
+        run_dir=str(config.fleet.run_dir),
+        supervisor_pid=supervisor_pid,
+        cluster=cluster_spec(config, cluster_address),
+        program=program_spec(config, pool_name),
+        drain=config.pools[pool_name].drain,
+        orphan=config.fleet.orphan,
+        log_format=log_format,
+    )
+
+
+def log_format(config: Config, *, terminal: bool) -> Literal["console", "json"]:
+    """The log format, where `auto` asks whether the log goes to a terminal."""
+    chosen = config.fleet.log_format
+    if chosen == "auto":
+        return "console" if terminal else "json"
+    return chosen
+
+
+def _text(path: object | None) -> str | None:
+    return None if path is None else str(path)

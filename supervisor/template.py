@@ -1,0 +1,113 @@
+"""The commented fleet.toml that `init` writes.
+
+A line that starts with `#` and no space after it is a key: without its `#` it is valid where it stands. Prose
+has a space after its `#`.
+"""
+
+import json
+
+from temporal_fleet.supervisor.problems import dotted
+
+
+def template(
+    *,
+    program: str = "shop.orders",
+    task_queue: str = "orders",
+    entities: int = 2,
+    embedded: bool = False,
+    address: str | None = None,
+    name: str | None = None,
+    pool: str = "orders",
+) -> str:
+    """The text of a config file with one pool."""
+    fleet_name = '#name = "shop"' if name is None else f"name = {_text(name)}"
+    table = dotted(("pools", pool))
+    return f"""\
+# A fleet of Temporal Workers: `temporal-fleet up` runs it.
+#
+# A line that starts with "#" and no space is a key that you can set: take the "#" away.
+# `temporal-fleet check` reports every error in this file, `check --show` prints every default.
+# Durations are strings: "250ms", "30s", "1m30s". Paths are relative to this file's folder.
+
+[fleet]
+{fleet_name:<40}# in logs and in the identities of workers; default: this file's folder
+#run_dir = "run"                        # sockets and black boxes; default: under $XDG_RUNTIME_DIR
+#state_dir = "state"                    # what must outlive a reboot; default: under ~/.local/state
+#log_format = "auto"                    # auto: console on a terminal, json otherwise
+#orphan = "30s"                         # how long entities work on when the supervisor is gone
+
+{_cluster(embedded, address)}
+[{table}]
+{f"program = {_text(program)}":<40}# a module, or module:attribute: a plugin or a factory
+#path = "."                             # put first on sys.path
+{f"task_queue = {_text(task_queue)}":<40}# the Task Queue that its entities poll
+{f"entities = {entities}":<40}# processes; `temporal-fleet scale {pool}=N` edits this line
+#workers = ["workflow", "activity"]     # of workflow, activity, nexus; default: what the program has
+#env = {{ REGION = "eu" }}                # environment variables of its processes
+#after_fork = "shop.db:reconnect"       # called in each entity before it connects
+#drain = "30s"                          # how long activities may run on in an entity that leaves
+#hang = "10s"                           # an entity without a heartbeat for so long is killed
+#boot = "60s"                           # longest time to import the program, and to get ready
+
+# Options of the SDK's Worker() by name.
+#[{table}.worker]
+#max_cached_workflows = 1000
+#max_concurrent_activities = 100
+#max_concurrent_workflow_tasks = 100
+
+# What happens when an entity dies. After more than max_restarts crashes within this time it has failed.
+#[{table}.restart]
+#policy = "always"                      # always, on-failure, never
+#backoff = "100ms"                      # pause before the first restart; it doubles each time
+#backoff_max = "30s"
+#max_restarts = 10
+#within = "60s"
+
+# How entities are replaced when code or settings change: start before stop.
+#[{table}.rollout]
+#max_surge = 1
+#max_unavailable = 0
+"""
+
+
+def _cluster(embedded: bool, address: str | None) -> str:
+    if embedded:
+        return """\
+[cluster]
+# An address, a namespace's credentials or a profile belong to another Cluster: first drop [cluster.embedded].
+#namespace = "default"
+#data_converter = "shop.crypto:converter"
+
+# A Temporal dev server that starts and stops with the fleet.
+[cluster.embedded]
+#database = "temporal.db"               # keeps its state across runs; default: in memory
+#port = 7233                            # 0 picks a free one
+#ui_port = 8233                         # the web UI; 0 picks a free one
+"""
+    at = '#address = "localhost:7233"' if address is None else f"address = {_text(address)}"
+    return f"""\
+[cluster]
+{at:<40}# host:port
+#namespace = "default"
+#api_key_file = "api-key"               # a file with the API key
+#data_converter = "shop.crypto:converter"
+#profile = "prod"                       # a profile of Temporal's own configuration, instead of all of these
+
+# Present, even empty, the connection is encrypted.
+#[cluster.tls]
+#server_ca = "tls/ca.pem"               # default: the system's authorities
+#client_cert = "tls/client.pem"
+#client_key = "tls/client.key"
+#server_name = "temporal.internal"      # default: the address's
+
+# A Temporal dev server that starts and stops with the fleet, instead of an address.
+#[cluster.embedded]
+#database = "temporal.db"               # keeps its state across runs; default: in memory
+#port = 7233                            # 0 picks a free one
+#ui_port = 8233                         # the web UI; 0 picks a free one
+"""
+
+
+def _text(value: str) -> str:
+    # JSON's strings are TOML's, but for one control character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
