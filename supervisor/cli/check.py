@@ -1,0 +1,37 @@
+"""`check`: whether a config file holds, what it amounts to, and what may stand in one."""
+
+import json
+from pathlib import Path
+
+import click
+
+from temporal_fleet.supervisor.cli import configuration
+from temporal_fleet.supervisor.cli.failure import say
+from temporal_fleet.supervisor.cli.human import count
+from temporal_fleet.supervisor.cli.place import config_option
+
+
+@click.command()
+@config_option
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the config file, and read none.")
+@click.option("--show", is_flag=True, help="Print the config with every default filled in.")
+def check(config: Path, schema: bool, show: bool) -> None:
+    """Report every error in the config file."""
+    if schema and show:
+        raise click.UsageError("--schema and --show print different things: give one of them")
+    if schema:
+        from temporal_fleet.supervisor.schema import schema as schema_of_file
+
+        click.echo(json.dumps(schema_of_file(), indent=2))
+        return
+    checked = configuration.load(config)
+    if show:
+        from temporal_fleet.supervisor.show import show as as_toml
+
+        click.echo(as_toml(checked), nl=False)
+    else:
+        entities = sum(pool.entities for pool in checked.pools.values())
+        say(
+            f"{config}: no errors; fleet {checked.fleet.name}, {count(len(checked.pools), 'pool')}, "
+            f"{count(entities, 'entity', 'entities')}"
+        )

@@ -1,0 +1,275 @@
+"""The operator's connection to a supervisor: requests, their progress and replies, the stream of events.
+
+Knows the wire and how to tell a supervisor that works from one that is gone, hung or stopped. What a
+command does with a reply does not belong here.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self, TypeVar
+
+import zmq
+
+from temporal_fleet.protocol import codec
+from temporal_fleet.protocol.control import (
+    ControlReply,
+    ControlRequest,
+    Event,
+    GetStatus,
+    Progress,
+    Rejected,
+    Reply,
+    StatusReply,
+)
+from temporal_fleet.protocol.errors import PeerRubbish
+from temporal_fleet.protocol.report import EventReport, StatusReport
+from temporal_fleet.protocol.rundir import ipc
+from temporal_fleet.supervisor.cli.failure import Failure, Problems, say
+from temporal_fleet.supervisor.cli.place import Place
+from temporal_fleet.supervisor.cli.presence import Absent, Busy, Forbidden, Listening, look, process_state
+
+PATIENCE = 5.0
+"""Seconds without a word from the supervisor before it is taken for hung. A request that takes longer is
+no reason: while it is under way the supervisor is asked for signs of life."""
+_PING_AFTER = 1.0
+_LAST_WORDS_WITHIN = 0.1
+
+R = TypeVar("R", bound=Reply)
+
+
+class Refused(Problems):
+    """The supervisor rejected a request: nothing was changed."""
+
+
+class SupervisorGone(Failure):
+    """The supervisor ended while we talked to it."""
+
+
+def find(place: Place) -> Listening:
+    """The supervisor to talk to. Raises Failure, which says why there is none."""
+    presence = look(place.run)
+    match presence:
+        case Listening():
+            return presence
+        case Busy(pid=pid):
+            raise Failure(
+                f"the supervisor in {place.run.path} (PID {pid}) is starting or ending: it takes no commands",
+                "try again in a moment",
+            )
+        case Forbidden(owner=owner):
+            raise Failure(
+                f"{place.run.path} belongs to {owner}, and you may not enter it",
+                f"run the command as {owner}",
+            )
+        case Absent(orphans=()):
+            raise Failure(f"no fleet runs in {place.run.path}", *_how_to_start(place))
+        case Absent(orphans=orphans):
+            pids = ", ".join(f"{orphan.entity} (PID {orphan.process.pid})" for orphan in orphans)
+            raise Failure(
+                f"no fleet runs in {place.run.path}: its supervisor died, and left entities that work on for "
+                f"[fleet] orphan and then drain by themselves: {pids}",
+                *_how_to_start(place),
+            )
+
+
+def _how_to_start(place: Place) -> tuple[str, ...]:
+    if place.config is None:
+        return (f"start it with: temporal-fleet run PROGRAM -q QUEUE --name {place.name}",)
+    return (
+        f"start it with: temporal-fleet up -c {place.config}",
+        "if it runs elsewhere (as another user, or under systemd): set [fleet] run_dir in its file",
+    )
+
+
+class Supervisor(AbstractContextManager["Supervisor"]):
+    """A connection to the supervisor of one fleet.
+
+    Raises Failure at once when nobody is there.
+    """
+
+    def __init__(self, place: Place, patience: float = PATIENCE) -> None:
+        self.place = place
+        self.pid = find(place).pid
+        self._patience = patience
+        self._context = zmq.Context()
+        self._context.linger = 0
+        self._control = self._context.socket(zmq.DEALER)
+        self._control.connect(ipc(place.run.control))
+        self._decoder: codec.Decoder[ControlReply] = codec.Decoder(ControlReply)
+        self._life = _Life(self.pid)
+        self._poller = zmq.Poller()
+        self._poller.register(self._control, zmq.POLLIN)
+        self._life.register(self._poller)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def close(self) -> None:
+        self._life.close()
+        self._control.close()
+        self._context.term()
+
+    def ask(self, request: ControlRequest, expected: type[R], progress: Callable[[str], None] = say) -> R:
+        """The final reply to a request; what is told on the way goes to `progress`.
+
+        Raises Refused when the supervisor rejects it, SupervisorGone, or Failure when it does not answer.
+        """
+        self._send(request)
+        reply = self._await(request, progress)
+        if isinstance(reply, Rejected):
+            raise Refused(f"the fleet {self.place.name} refused, and nothing was changed:", reply.problems)
+        if not isinstance(reply, expected):
+            raise Failure(
+                f"the supervisor (PID {self.pid}) answered a {type(request).__name__} with a "
+                f"{type(reply).__name__}: it is of another version",
+                "use the temporal-fleet of its own installation",
+            )
+        return reply
+
+    def status(self, *, memory: bool = False) -> StatusReport:
+        return self.ask(GetStatus(id=new_id(), memory=memory), StatusReply).report
+
+    def ended_within(self, seconds: float) -> bool:
+        """Waits for the supervisor to end, at most so long."""
+        return self._life.ended_within(seconds)
+
+    def _send(self, request: ControlRequest) -> None:
+        self._control.send(codec.encode(request))
+
+    def _await(self, request: ControlRequest, progress: Callable[[str], None]) -> ControlReply:
+        heard = pinged = time.monotonic()
+        while True:
+            silent = time.monotonic() - heard
+            if silent >= self._patience:
+                raise self._silent(silent)
+            self._poller.poll(int(self._patience * 100))
+            if self._life.ended:
+                # It may have answered in the same breath.
+                self._control.poll(int(_LAST_WORDS_WITHIN * 1000))
+            if self._control.poll(0):
+                heard = time.monotonic()
+                reply = self._receive()
+                if reply.id != request.id:
+                    continue
+                if not isinstance(reply, Progress):
+                    return reply
+                progress(reply.message)
+            elif self._life.ended:
+                raise SupervisorGone(
+                    f"the supervisor (PID {self.pid}) ended before it answered",
+                    "its last log lines say why",
+                )
+            elif time.monotonic() - max(heard, pinged) > _PING_AFTER:
+                pinged = time.monotonic()
+                self._send(GetStatus(id=new_id(), memory=False))
+
+    def _receive(self) -> ControlReply:
+        frame = self._control.recv_multipart()[-1]
+        try:
+            return self._decoder.decode(frame)
+        except PeerRubbish as error:
+            raise Failure(
+                f"the supervisor (PID {self.pid}) does not speak our protocol: {error}",
+                "use the temporal-fleet of its own installation",
+            ) from error
+
+    def _silent(self, seconds: float) -> Failure:
+        state = process_state(self.pid) if self.pid else None
+        where = f"the supervisor in {self.place.run.path} (PID {self.pid or 'unknown'})"
+        said = f"{where} has not answered for {seconds:.0f} s"
+        if state is None:
+            return Failure(said, "its process is not visible from here: look where it runs")
+        if "(state T)" in state:
+            return Failure(f"{said}: it is {state}", f"let it go on with: kill -CONT {self.pid}")
+        return Failure(
+            f"{said}: it is {state}",
+            f"its log says what it does; as a last resort: kill -KILL {self.pid} (its entities then drain by "
+            "themselves)",
+        )
+
+
+def events(place: Place, on_listening: Callable[[int], None]) -> Iterator[EventReport]:
+    """The events of a fleet from now on, until its supervisor ends."""
+    pid = find(place).pid
+    decoder: codec.Decoder[Event] = codec.Decoder(Event)
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket, _Life(pid) as life:
+        socket.linger = 0
+        socket.subscribe(b"")
+        with socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
+            socket.connect(ipc(place.run.events))
+            if not monitor.poll(int(PATIENCE * 1000)):
+                raise Failure(f"nobody answers on {place.run.events} within {PATIENCE:.0f} s")
+            socket.disable_monitor()
+        on_listening(pid)
+        poller = zmq.Poller()
+        poller.register(socket, zmq.POLLIN)
+        life.register(poller)
+        while True:
+            ready = dict(poller.poll(1000))
+            if socket in ready:
+                try:
+                    yield decoder.decode(socket.recv_multipart()[-1]).report
+                except PeerRubbish as error:
+                    say(f"dropped an event that is not of our protocol: {error}")
+            elif ready or life.ended:
+                return
+
+
+class _Life(AbstractContextManager["_Life"]):
+    """Watches one process that is not our child: a pidfd tells its end without polling, and never that of
+    another process with the same PID."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._descriptor: int | None = None
+        self._gone = False
+        if pid:
+            try:
+                self._descriptor = os.pidfd_open(pid)
+            except ProcessLookupError:
+                self._gone = True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def register(self, poller: zmq.Poller) -> None:
+        if self._descriptor is not None:
+            poller.register(self._descriptor, zmq.POLLIN)
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_within(0)
+
+    def ended_within(self, seconds: float) -> bool:
+        if self._descriptor is None:
+            time.sleep(0 if self._gone else seconds)
+            return self._gone
+        poller = zmq.Poller()
+        poller.register(self._descriptor, zmq.POLLIN)
+        return bool(poller.poll(int(seconds * 1000)))
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def new_id() -> str:
+    return secrets.token_hex(8)

@@ -1,0 +1,64 @@
+"""The operator's config file on disk: read, replaced in one step, given back as it was. Its meaning does not
+belong here.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from temporal_fleet.supervisor.cli.failure import Failure
+
+
+class ConfigFile:
+    """A config file and the text that it had when we first looked.
+
+    Raises Failure when it cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.shown = path
+        # Through a symbolic link: the link is to stay one.
+        self._path = path.resolve()
+        self.text = self._read()
+
+    def replace(self, text: str) -> None:
+        """Writes another text, in one step: whoever reads meanwhile sees the old or the new one, whole.
+
+        Raises Failure when somebody else has edited the file since we read it.
+        """
+        if self._read() != self.text:
+            raise Failure(
+                f"{self.shown} was edited by somebody else just now, so it is left alone", "run it again"
+            )
+        try:
+            self._write(text)
+        except OSError as error:
+            raise Failure(
+                f"cannot write {self.shown}: {error.strerror}",
+                "its folder must be writable: the new text takes the place of the old one there",
+            ) from error
+        self.text = text
+
+    def _read(self) -> str:
+        try:
+            return self._path.read_bytes().decode()
+        except OSError as error:
+            raise Failure(f"cannot read {self.shown}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise Failure(f"{self.shown} is not UTF-8 at byte {error.start}") from error
+
+    def _write(self, text: str) -> None:
+        before = self._path.stat()
+        descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text.encode())
+                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                os.fchmod(file.fileno(), before.st_mode & 0o7777)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self._path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise

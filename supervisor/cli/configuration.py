@@ -1,0 +1,34 @@
+"""The config of a command: read from a file or from options, or every error in it told at once."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from temporal_fleet.supervisor.cli.failure import Problems
+from temporal_fleet.supervisor.cli.human import count
+
+if TYPE_CHECKING:
+    from temporal_fleet.supervisor.config import Config
+
+T = TypeVar("T")
+
+# The models take longer to import than all else that `status` needs: only who reads a config imports them.
+
+
+def load(path: Path) -> "Config":
+    """Raises Problems with every error of the file."""
+    from temporal_fleet.supervisor import config
+
+    return checked(str(path), lambda: config.load(path, os.environ))
+
+
+def checked(name: str, read: Callable[[], T]) -> T:
+    """What `read` returns; Problems, about `name`, when it raises ConfigError."""
+    from temporal_fleet.supervisor.config import ConfigError
+
+    try:
+        return read()
+    except ConfigError as error:
+        problems = [str(problem) for problem in error.problems]
+        raise Problems(f"{count(len(problems), 'error')} in {name}", problems) from error

@@ -1,0 +1,46 @@
+"""How a command ends when it cannot do what was asked: what is wrong, what to do next, which status.
+
+Expected failures only. An exception that nobody expected keeps its traceback: it is a bug of ours.
+"""
+
+from collections.abc import Sequence
+
+import click
+
+
+class Failure(click.ClickException):
+    """The command failed (status 1). `remedies`: what to do next, a line each."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *remedies: str) -> None:
+        super().__init__(message)
+        self.remedies = remedies
+
+    def format_message(self) -> str:
+        return "\n  ".join((self.message, *self.remedies))
+
+
+class Problems(Failure):
+    """Several things are wrong at once, each with its place."""
+
+    def __init__(self, heading: str, problems: Sequence[str], *remedies: str) -> None:
+        super().__init__(heading, *remedies)
+        self.problems = tuple(problems)
+
+    def format_message(self) -> str:
+        # At the start of a line, where editors look for FILE:LINE.
+        remedies = (f"  {remedy}" for remedy in self.remedies)
+        return "\n".join((self.message, *self.problems, *remedies))
+
+
+class Interrupted(click.exceptions.Exit):
+    """Ctrl-C, after the command has said what goes on without it (status 130)."""
+
+    def __init__(self) -> None:
+        super().__init__(130)
+
+
+def say(message: str) -> None:
+    """A message to the operator. Messages go to stderr, so that stdout holds only what was asked for."""
+    click.echo(message, err=True)

@@ -1,0 +1,48 @@
+"""Numbers as an operator reads them. Values to text, nothing else."""
+
+import time
+
+
+def size(count: int | None) -> str:
+    """Bytes in the unit that leaves at most four digits: `41.2 MiB`."""
+    if count is None:
+        return "-"
+    if count < 1024:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        amount /= 1024
+        if amount < 1000:
+            return f"{amount:.1f} {unit}" if amount < 100 else f"{amount:.0f} {unit}"
+    return f"{amount / 1024:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: `850ms`, `12s`, `3m12s`, `2h05m`, `4d06h`."""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f}ms"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def clock(epoch: float) -> str:
+    """The time of day here, to the millisecond."""
+    return f"{time.strftime('%H:%M:%S', time.localtime(epoch))}.{int(epoch * 1000) % 1000:03}"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 pool`, `2 pools`, `2 entities`."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: list[str], most: int = 6) -> str:
+    """`a, b and 3 more`."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"

@@ -1,0 +1,108 @@
+"""The command `temporal-fleet`: its group, and how every command ends. The commands stand beside it.
+
+Exit status: 0, 1 (it failed), 2 (misuse), 130 (Ctrl-C), 141 (whoever read our output went away).
+"""
+
+import os
+import sys
+from importlib import metadata
+from typing import NoReturn
+
+import click
+
+from temporal_fleet.protocol.errors import ProtocolMisuse
+from temporal_fleet.supervisor.cli.change import reload, restart, stop
+from temporal_fleet.supervisor.cli.check import check
+from temporal_fleet.supervisor.cli.completion import PROGRAM, VARIABLE, completion
+from temporal_fleet.supervisor.cli.demo import demo
+from temporal_fleet.supervisor.cli.dump import dump
+from temporal_fleet.supervisor.cli.events import events
+from temporal_fleet.supervisor.cli.failure import say
+from temporal_fleet.supervisor.cli.init import init
+from temporal_fleet.supervisor.cli.plan import plan
+from temporal_fleet.supervisor.cli.scale import scale
+from temporal_fleet.supervisor.cli.start import run, up
+from temporal_fleet.supervisor.cli.status import status
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+class _InOrder(click.Group):
+    """Lists the commands in the order in which one meets them, not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    try:
+        version = metadata.version(PROGRAM)
+    except metadata.PackageNotFoundError:
+        version = "of a source tree that is not installed"
+    click.echo(f"{PROGRAM} {version}")
+    ctx.exit()
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+def cli() -> None:
+    """Run ordinary Temporal Worker Programs as a supervised fleet of processes.
+
+    \b
+    Try it:    temporal-fleet demo
+    No file:   temporal-fleet run shop.orders -q orders -n 4 --embedded
+    A file:    temporal-fleet init && temporal-fleet up
+    """
+
+
+for command in (
+    demo,
+    run,
+    init,
+    check,
+    up,
+    status,
+    events,
+    plan,
+    reload,
+    scale,
+    restart,
+    dump,
+    stop,
+    completion,
+):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """The entry point. Never a traceback for a failure that was to be expected."""
+    try:
+        status_code = cli.main(prog_name=PROGRAM, complete_var=VARIABLE, standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as failure:
+        failure.show()
+        sys.exit(failure.exit_code)
+    except ProtocolMisuse as error:
+        say(f"Error: {error}")
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_BROKEN_PIPE)
+    sys.exit(status_code)
+
+
+if __name__ == "__main__":
+    main()

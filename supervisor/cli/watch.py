@@ -1,0 +1,145 @@
+"""Waiting until the fleet has done what it accepted, and telling the operator what it still waits for.
+
+The fleet goes on by itself whether anyone waits or not: nothing here commands it.
+"""
+
+from dataclasses import dataclass
+
+from temporal_fleet.protocol.report import EntityReport, PoolReport, StatusReport
+from temporal_fleet.supervisor.cli.client import Supervisor, SupervisorGone
+from temporal_fleet.supervisor.cli.failure import Failure, Interrupted, Problems, say
+from temporal_fleet.supervisor.cli.human import count, listed
+
+_ASK_EVERY = 0.3
+
+_ON_THE_WAY = ("starting", "draining", "quiet", "backoff")
+_AT_REST = ("ready", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What the fleet is still at, in words."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Nothing moves any more. `shortfalls`: where that is not what the config asks for."""
+
+    shortfalls: tuple[str, ...]
+
+
+def progress_of(report: StatusReport) -> Pending | Settled:
+    """Whether the fleet has converged on its config."""
+    moving = [entity for entity in report.entities if entity.state in _ON_THE_WAY]
+    missing = [pool for pool in report.pools if _at_rest(pool, report.entities) < pool.desired]
+    if moving or missing:
+        words = [_entity(entity) for entity in moving] or [
+            f"{pool.name} {pool.ready}/{pool.desired}" for pool in missing
+        ]
+        return Pending(_cluster(report) + listed(words))
+    if report.fleet.state == "reloading":
+        return Pending("the reload to end")
+    return Settled(
+        tuple(
+            f"pool {pool.name}: {pool.ready} of {pool.desired} ready{_because(pool, report.entities)}"
+            for pool in report.pools
+            if pool.ready < pool.desired
+        )
+    )
+
+
+def until_settled(supervisor: Supervisor) -> None:
+    """Returns when every pool is as its config asks.
+
+    Raises Problems when the fleet came to rest short of that, Interrupted on Ctrl-C.
+    """
+    tell = _Teller("waiting for ")
+    try:
+        while True:
+            report = supervisor.status()
+            if report.fleet.state in ("draining", "stopped"):
+                raise Failure(f"the fleet {report.fleet.name} is being stopped")
+            now = progress_of(report)
+            if isinstance(now, Settled):
+                break
+            tell(now.what)
+            if supervisor.ended_within(_ASK_EVERY):
+                raise Failure(f"the supervisor (PID {supervisor.pid}) ended; its last log lines say why")
+    except KeyboardInterrupt:
+        say(f"\nthe fleet goes on by itself; look at it with: {supervisor.place.command('status')}")
+        raise Interrupted from None
+    if now.shortfalls:
+        raise Problems(
+            f"the fleet {report.fleet.name} took the change, and is short of it:",
+            now.shortfalls,
+            f"look at it with: {supervisor.place.command('status')}",
+        )
+    total = sum(pool.ready for pool in report.pools)
+    say(
+        f"{report.fleet.name}: generation {report.fleet.generation}, {count(len(report.pools), 'pool')}, "
+        f"{count(total, 'entity', 'entities')} ready"
+    )
+
+
+def until_ended(supervisor: Supervisor) -> None:
+    """Returns when the supervisor is gone. Raises Interrupted on Ctrl-C: the fleet drains on."""
+    tell = _Teller("draining: ")
+    try:
+        while not supervisor.ended_within(_ASK_EVERY):
+            try:
+                left = [entity for entity in supervisor.status().entities if entity.pid is not None]
+            except SupervisorGone:
+                return
+            if left:
+                tell(listed([_entity(entity) for entity in left]))
+    except KeyboardInterrupt:
+        say(
+            f"\nthe fleet goes on draining; look at it with: {supervisor.place.command('status')}\n"
+            f"or end it at once with: {supervisor.place.command('stop --now')}"
+        )
+        raise Interrupted from None
+
+
+class _Teller:
+    """Says a thing when it differs from what was said last."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._last = ""
+
+    def __call__(self, what: str) -> None:
+        if what != self._last:
+            self._last = what
+            say(self._prefix + what)
+
+
+def _at_rest(pool: PoolReport, entities: list[EntityReport]) -> int:
+    return sum(entity.pool == pool.name and entity.state in _AT_REST for entity in entities)
+
+
+def _entity(entity: EntityReport) -> str:
+    words = f"{entity.id} {entity.state}"
+    if entity.state in ("draining", "quiet") and entity.inflight_activities:
+        words += f" ({count(entity.inflight_activities, 'activity', 'activities')})"
+    if entity.state == "backoff" and entity.reason:
+        words += f" ({entity.reason})"
+    return words
+
+
+def _cluster(report: StatusReport) -> str:
+    if report.cluster.reachable:
+        return ""
+    reason = f" ({report.cluster.reason})" if report.cluster.reason else ""
+    return f"the Cluster at {report.cluster.address}{reason}; "
+
+
+def _because(pool: PoolReport, entities: list[EntityReport]) -> str:
+    reasons = [pool.reason] if pool.reason else []
+    reasons += [
+        f"{entity.id} {entity.state}{': ' + entity.reason if entity.reason else ''}"
+        for entity in entities
+        if entity.pool == pool.name and entity.state in ("failed", "stopped")
+    ]
+    return f": {'; '.join(reasons)}" if reasons else ""
