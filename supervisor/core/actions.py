@@ -73,8 +73,11 @@ class KillHelper:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
+    """The change is in force, as this generation."""
+
     request: str
     message: str
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def restart(draft: Draft, event: events.RestartRequested) -> None:
     target = event.target
     if target is not None and (entity := draft.entities.get(target)):
         _restart_entity(draft, entity)
-        draft.act(Accept(event.request, f"restarts {target}"))
+        draft.act(Accept(event.request, f"restarts {target}", draft.generation))
         return
     if target is not None and target not in draft.pools:
         names = {**draft.pools, **draft.entities}
@@ -93,7 +93,7 @@ def _commit(draft: Draft, pending: Pending) -> None:
         if pool is not None and not entity.is_live and entity.version != pool.version:
             _clear(draft, entity)
     draft.emit("fleet.changed", Level.INFO, f"generation {draft.generation}: {pending.message}")
-    draft.act(Accept(pending.request, pending.message))
+    draft.act(Accept(pending.request, pending.message, draft.generation))
 
 
 def _restart_entity(draft: Draft, entity: Entity) -> None:

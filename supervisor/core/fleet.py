@@ -127,6 +127,8 @@ class Entity:
     pid: int | None = None
     version: str = ""
     fork_server: HelperKey | None = None
+    forked_at: float = 0.0
+    """When the present or last life was asked for."""
     deadline: float | None = None
     """starting: must be ready; draining: killed; backoff: next try."""
     heartbeat: float = 0.0

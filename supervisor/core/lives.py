@@ -45,6 +45,7 @@ def begin(draft: Draft, entity: Entity, pool: Pool) -> None:
         restarts=entity.restarts + (entity.incarnation > 0),
         version=pool.version,
         fork_server=pool.fork_server,
+        forked_at=draft.now,
         deadline=draft.now + pool.boot,
         heartbeat=draft.now,
     )

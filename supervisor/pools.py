@@ -1,0 +1,47 @@
+"""Config -> the pools as the core knows them: policies, and what tells two versions of a pool apart."""
+
+import hashlib
+from collections.abc import Mapping
+
+import msgspec
+
+from temporal_fleet.supervisor import settings
+from temporal_fleet.supervisor.core.fleet import Pool, Rollout
+from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
+from temporal_fleet.supervisor.specs import cluster_spec, program_spec
+
+
+def core_pools(config: settings.Config, cluster_address: str | None) -> Mapping[str, Pool]:
+    """The pools of a config; `cluster_address` is the settled one of an embedded Cluster, else None."""
+    return {name: _pool(config, name, cluster_address) for name in config.pools}
+
+
+def _pool(config: settings.Config, name: str, cluster_address: str | None) -> Pool:
+    pool = config.pools[name]
+    program = program_spec(config, name)
+    cluster = cluster_spec(config, cluster_address)
+    # What a fork server loads does not depend on these: pools that differ only in them share one.
+    shared = msgspec.structs.replace(program, task_queue="", worker={})
+    restart = pool.restart
+    return Pool(
+        name=name,
+        desired=pool.entities,
+        program=program,
+        revision=_digest(shared),
+        digest=_digest([program, cluster, config.fleet.name, config.fleet.orphan, pool.drain]),
+        restart=RestartPolicy(
+            Policy(restart.policy),
+            restart.backoff,
+            restart.backoff_max,
+            restart.max_restarts,
+            restart.within,
+        ),
+        rollout=Rollout(pool.rollout.max_surge, pool.rollout.max_unavailable),
+        drain=pool.drain,
+        hang=pool.hang,
+        boot=pool.boot,
+    )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()[:12]

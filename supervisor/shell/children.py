@@ -1,0 +1,188 @@
+"""The processes under this supervisor: who they are, how they ended, killing them. No policy.
+
+A child is known by its PID once it was spawned or announced. We are a subreaper, so entities forked by a
+fork server, and whatever a dead entity leaves behind, become our children too.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+
+from temporal_fleet.supervisor.core.fleet import HelperKey
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_SWEEP_LIMIT = 2.0
+_UNCLAIMED_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class EntityLife:
+    entity: str
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class HelperLife:
+    key: HelperKey
+    life: int
+
+
+Owner = EntityLife | HelperLife
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Exactly one of code and signal is set, both None when nobody could tell."""
+
+    owner: Owner
+    pid: int
+    code: int | None
+    signal: str | None
+
+
+def become_subreaper() -> None:
+    """Raises OSError when the kernel refuses."""
+    if _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def die_with_parent() -> None:
+    """For a helper, between fork and exec: SIGKILL it when the supervisor is gone."""
+    parent = os.getppid()
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class Children:
+    def __init__(self) -> None:
+        self._owners: dict[int, Owner] = {}
+        self._foreign: dict[int, EntityLife] = {}
+        """Survivors of an earlier supervisor, by pidfd."""
+        self._unclaimed: dict[int, tuple[int | None, str | None]] = {}
+        """Ends of children that nobody announced yet: an entity may be dead before its PID is told."""
+
+    def claim(self, pid: int, owner: Owner) -> Ended | None:
+        """This PID is that one. Its end, when it is dead already."""
+        if pid in self._unclaimed:
+            code, signal_name = self._unclaimed.pop(pid)
+            return Ended(owner, pid, code, signal_name)
+        self._owners[pid] = owner
+        return None
+
+    def watch_foreign(self, pid: int, life: EntityLife) -> int | None:
+        """A pidfd that becomes readable when this process, no child of ours, ends; None: it is gone."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return None
+        self._foreign[pidfd] = life
+        return pidfd
+
+    def foreign_ended(self, pidfd: int) -> Ended:
+        os.close(pidfd)
+        return Ended(self._foreign.pop(pidfd), 0, None, None)
+
+    def pid_of(self, owner: Owner) -> int | None:
+        return next((pid for pid, known in self._owners.items() if known == owner), None)
+
+    def kill(self, owner: Owner) -> bool:
+        """SIGKILL; False when there is no such process (any more)."""
+        for pidfd, life in self._foreign.items():
+            if life == owner:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                return True
+        pid = self.pid_of(owner)
+        if pid is None:
+            return False
+        # Ours and not yet waited for, so the PID cannot have been given to another process.
+        os.kill(pid, signal.SIGKILL)
+        return True
+
+    def signal(self, owner: Owner, number: int) -> bool:
+        pid = self.pid_of(owner)
+        if pid is not None:
+            os.kill(pid, number)
+        return pid is not None
+
+    def reap(self) -> Iterator[Ended]:
+        """Every known child that ended since the last time."""
+        while True:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None:
+                return
+            owner = self._owners.pop(info.si_pid, None)
+            if isinstance(owner, EntityLife):
+                # It led a session of its own; what it left there goes with it. It is not waited for yet,
+                # so its PID still means its group.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(info.si_pid, signal.SIGKILL)
+            code, signal_name = _how(info)
+            os.waitpid(info.si_pid, 0)
+            if owner is not None:
+                yield Ended(owner, info.si_pid, code, signal_name)
+            else:
+                self._unclaimed[info.si_pid] = (code, signal_name)
+                while len(self._unclaimed) > _UNCLAIMED_LIMIT:
+                    del self._unclaimed[next(iter(self._unclaimed))]
+
+    def strays(self, marker: str) -> list[int]:
+        """Our direct children that nobody announced, and whose command line has the marker."""
+        return [
+            child.pid
+            for child in psutil.Process().children()
+            if child.pid not in self._owners and marker in _command(child)
+        ]
+
+    def kill_strays(self, pids: list[int]) -> None:
+        """SIGKILL children and wait for them, within a limit: a process in a dead file system may linger."""
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        limit = time.monotonic() + _SWEEP_LIMIT
+        remaining = set(pids)
+        while remaining and time.monotonic() < limit:
+            for pid in tuple(remaining):
+                try:
+                    ended, _ = os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    ended = pid
+                if ended:
+                    remaining.discard(pid)
+            time.sleep(0.001)
+
+    def kill_everything(self) -> None:
+        """The last act of a supervisor: nothing outlives a stopped fleet."""
+        for _ in range(100):
+            leftovers = psutil.Process().children(recursive=True)
+            if not leftovers:
+                return
+            self.kill_strays([child.pid for child in leftovers])
+
+
+def _how(info: os.waitid_result) -> tuple[int | None, str | None]:
+    if info.si_code == os.CLD_EXITED:
+        return info.si_status, None
+    try:
+        return None, signal.Signals(info.si_status).name
+    except ValueError:
+        return None, f"signal {info.si_status}"
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

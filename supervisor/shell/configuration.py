@@ -1,0 +1,98 @@
+"""The config that is in force, and the one that would be: loading it again, and what each entity is told of
+it. What a valid config is stands in supervisor.config."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from temporal_fleet.protocol.helpers import WatchCluster
+from temporal_fleet.protocol.spec import EntitySpec
+from temporal_fleet.supervisor.config import Config, ConfigError, load
+from temporal_fleet.supervisor.core.fleet import Pool
+from temporal_fleet.supervisor.pools import core_pools
+from temporal_fleet.supervisor.specs import cluster_spec, entity_spec
+
+
+class ReloadRefused(Exception):
+    """The file does not give a config that this fleet could follow."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Proposal:
+    config: Config
+    pools: Mapping[str, Pool]
+
+
+class Configuration:
+    def __init__(
+        self,
+        config: Config,
+        environment: Mapping[str, str],
+        cluster_address: str | None,
+        supervisor_pid: int,
+        log_format: Literal["console", "json"],
+    ) -> None:
+        self.config = config
+        self._environment = environment
+        self._address = cluster_address
+        self._pid = supervisor_pid
+        self._log_format = log_format
+
+    @property
+    def path(self) -> Path | None:
+        return self.config.path
+
+    def pools(self) -> Mapping[str, Pool]:
+        return core_pools(self.config, self._address)
+
+    def watch(self) -> WatchCluster:
+        return WatchCluster(cluster=cluster_spec(self.config, self._address), fleet=self.config.fleet.name)
+
+    def entity_spec(self, pool: str, entity: str, incarnation: int) -> EntitySpec:
+        return entity_spec(
+            self.config,
+            pool,
+            entity=entity,
+            incarnation=incarnation,
+            supervisor_pid=self._pid,
+            cluster_address=self._address,
+            log_format=self._log_format,
+        )
+
+    def propose(self) -> Proposal:
+        """Read the file again.
+
+        Raises ReloadRefused with every problem.
+        """
+        if self.config.path is None:
+            raise ReloadRefused(("this fleet was started by `run` and has no file; use scale and restart",))
+        try:
+            config = load(self.config.path, self._environment)
+        except ConfigError as error:
+            raise ReloadRefused(tuple(str(problem) for problem in error.problems)) from error
+        fixed = [
+            f"{key}: cannot change while the fleet runs ({before} -> {after}); stop it and start it again"
+            for key, before, after in _fixed(self.config, config)
+            if before != after
+        ]
+        if fixed:
+            raise ReloadRefused(tuple(fixed))
+        return Proposal(config, core_pools(config, self._address))
+
+    def adopt(self, proposal: Proposal) -> None:
+        self.config = proposal.config
+
+
+def _fixed(before: Config, after: Config) -> list[tuple[str, object, object]]:
+    """What only a new supervisor can change."""
+    return [
+        ("fleet.name", before.fleet.name, after.fleet.name),
+        ("fleet.run_dir", before.fleet.run_dir, after.fleet.run_dir),
+        ("fleet.log_format", before.fleet.log_format, after.fleet.log_format),
+        ("cluster.embedded", before.cluster.embedded, after.cluster.embedded),
+    ]

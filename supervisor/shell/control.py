@@ -1,0 +1,60 @@
+"""The operators' sockets: a ROUTER for requests, a PUB for events. Frames in, requests out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import zmq
+
+from temporal_fleet.protocol.codec import Decoder, encode
+from temporal_fleet.protocol.control import ControlReply, ControlRequest, Event
+from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
+from temporal_fleet.protocol.report import EventReport
+from temporal_fleet.protocol.rundir import RunDirectory, ipc
+from temporal_fleet.supervisor.shell.bus import router
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, and where its replies go."""
+
+    operator: bytes
+    request: ControlRequest
+
+
+class Control:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], paths: RunDirectory) -> None:
+        self.socket = router(context)
+        self.socket.bind(ipc(paths.control))
+        self._events = context.socket(zmq.PUB)
+        self._events.setsockopt(zmq.LINGER, 200)
+        self._events.bind(ipc(paths.events))
+        self.dropped = 0
+        self._decoder = Decoder[ControlRequest](ControlRequest)
+
+    def receive(self) -> Iterator[Asked]:
+        """Everything that was asked since the last time."""
+        while True:
+            try:
+                frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                if len(frames) != 2:
+                    raise PeerRubbish(f"{len(frames)} frames, one request has 2")
+                yield Asked(frames[0], self._decoder.decode(frames[1]))
+            except PeerRubbish:
+                self.dropped += 1
+
+    def reply(self, operator: bytes, reply: ControlReply) -> None:
+        """An operator that went away, or reads nothing, loses its reply."""
+        try:
+            self.socket.send_multipart([operator, encode(reply)], zmq.NOBLOCK)
+        except (zmq.Again, ProtocolMisuse):
+            self.dropped += 1
+
+    def publish(self, report: EventReport) -> None:
+        self._events.send(encode(Event(report=report)), zmq.NOBLOCK)
+
+    def close(self) -> None:
+        self.socket.close()
+        self._events.close()

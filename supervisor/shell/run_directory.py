@@ -1,0 +1,122 @@
+"""The run directory while we own it: its lock, the persisted incarnations, the black boxes found in it.
+
+Which file stands where is in protocol.rundir.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
+from temporal_fleet.protocol.errors import PeerRubbish
+from temporal_fleet.protocol.process import is_alive
+from temporal_fleet.protocol.rundir import RunDirectory
+
+
+class RunDirectoryTaken(Exception):
+    """Another supervisor owns it, or it is not ours to use. The message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """An entity of an earlier supervisor that still lives."""
+
+    entity: str
+    incarnation: int
+    pid: int
+
+
+class OwnedRunDirectory:
+    """Makes the directory (0700) and locks it until `release`.
+
+    Raises RunDirectoryTaken when it cannot be had, OSError when it cannot be made.
+    """
+
+    def __init__(self, paths: RunDirectory) -> None:
+        self.paths = paths
+        paths.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = paths.path.stat().st_uid
+        if owner != os.geteuid():
+            raise RunDirectoryTaken(
+                f"{paths.path} belongs to user id {owner}, not to us; set [fleet] run_dir to a folder of ours"
+            )
+        paths.path.chmod(0o700)
+        self._lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._lock)
+            raise RunDirectoryTaken(
+                f"a fleet already runs in {paths.path} (its supervisor has PID {holder}); "
+                "stop it with `temporal-fleet stop`, or give this one another [fleet] name or run_dir"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        paths.entities.mkdir(mode=0o700, exist_ok=True)
+
+    def release(self) -> None:
+        """Give the directory up. The lock file stays: to unlink one that another process opens is a race."""
+        for socket in (self.paths.bus, self.paths.control, self.paths.events):
+            socket.unlink(missing_ok=True)
+        os.close(self._lock)
+
+    def incarnations(self) -> dict[str, int]:
+        """The last incarnation of each entity id: of the file, and of any black box that is newer."""
+        try:
+            known = msgspec.json.decode(self.paths.incarnations.read_bytes(), type=dict[str, int])
+        except FileNotFoundError:
+            known = {}
+        except msgspec.DecodeError as error:
+            # Torn only by a disk that failed; the black boxes of what may live still tell.
+            raise RunDirectoryTaken(
+                f"{self.paths.incarnations} is damaged ({error}); "
+                "when no entity of this fleet runs any more, remove it"
+            ) from error
+        for entity, incarnation, _ in self._boxes():
+            known[entity] = max(incarnation, known.get(entity, 0))
+        return known
+
+    def write_incarnations(self, incarnations: Mapping[str, int]) -> None:
+        """Atomically; before any fork that uses them."""
+        draft = self.paths.incarnations.with_suffix(".new")
+        draft.write_bytes(msgspec.json.encode(dict(incarnations)))
+        draft.rename(self.paths.incarnations)
+
+    def survivors(self) -> list[Survivor]:
+        """The entities of an earlier supervisor that live. Files of those that are gone are removed."""
+        living = []
+        for entity, incarnation, path in list(self._boxes()):
+            contents = _read(path)
+            if contents is not None and is_alive(contents.process):
+                living.append(Survivor(entity, incarnation, contents.process.pid))
+            else:
+                self.forget(entity, incarnation)
+        return living
+
+    def blackbox(self, entity: str, incarnation: int) -> BlackBoxContents | None:
+        """The black box of one life; None when it never made one, or not wholly."""
+        return _read(self.paths.blackbox(entity, incarnation))
+
+    def forget(self, entity: str, incarnation: int) -> None:
+        """Remove the files of a life that is over."""
+        self.paths.blackbox(entity, incarnation).unlink(missing_ok=True)
+        self.paths.stacks(entity, incarnation).unlink(missing_ok=True)
+
+    def _boxes(self) -> Iterator[tuple[str, int, Path]]:
+        for path in self.paths.entities.glob("*.blackbox"):
+            entity, _, incarnation = path.stem.rpartition(".")
+            pool, _, ordinal = entity.rpartition("-")
+            if pool and ordinal.isdecimal() and incarnation.isdecimal():
+                yield entity, int(incarnation), path
+
+
+def _read(path: Path) -> BlackBoxContents | None:
+    try:
+        return read_blackbox(path)
+    except (FileNotFoundError, PeerRubbish):
+        return None

@@ -1,0 +1,149 @@
+"""One supervisor from its start to its end: takes the run directory, puts the parts together, runs the loop,
+leaves nothing behind. The only place that knows all the parts."""
+
+import os
+import sys
+import time
+
+import structlog
+import zmq
+
+from temporal_fleet.protocol.errors import ProtocolMisuse
+from temporal_fleet.protocol.report import StatusReport
+from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.supervisor.config import Config
+from temporal_fleet.supervisor.core.events import Started
+from temporal_fleet.supervisor.core.fleet import Fleet
+from temporal_fleet.supervisor.shell import log, reports
+from temporal_fleet.supervisor.shell.bus import Bus
+from temporal_fleet.supervisor.shell.children import Children, become_subreaper
+from temporal_fleet.supervisor.shell.configuration import Configuration
+from temporal_fleet.supervisor.shell.control import Control
+from temporal_fleet.supervisor.shell.dev_server import DevServerImpossible, DevServerPlan, settle
+from temporal_fleet.supervisor.shell.helpers import Helpers
+from temporal_fleet.supervisor.shell.loop import Loop
+from temporal_fleet.supervisor.shell.perform import Performer
+from temporal_fleet.supervisor.shell.requests import Requests
+from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory, RunDirectoryTaken
+from temporal_fleet.supervisor.shell.vitals import Vitals
+from temporal_fleet.supervisor.shell.wakeup import Wakeup
+from temporal_fleet.supervisor.specs import log_format
+
+_log = structlog.get_logger()
+
+
+class CannotStart(Exception):
+    """The fleet was not started. The message names the place and the remedy."""
+
+
+def supervise(config: Config) -> int:
+    """Run a fleet in the foreground until it is told to stop; the exit status.
+
+    Raises CannotStart.
+    """
+    os.umask(0o077)
+    try:
+        run = OwnedRunDirectory(RunDirectory(config.fleet.run_dir))
+    except (ProtocolMisuse, RunDirectoryTaken) as error:
+        raise CannotStart(str(error)) from error
+    except OSError as error:
+        raise CannotStart(
+            f"{config.fleet.run_dir}: {error.strerror}; set [fleet] run_dir to a folder that can be made"
+        ) from error
+    try:
+        return _supervise(config, run)
+    finally:
+        run.release()
+
+
+def _supervise(config: Config, run: OwnedRunDirectory) -> int:
+    chosen = log_format(config, terminal=sys.stderr.isatty())
+    log.configure(chosen, config.fleet.name)
+    try:
+        dev_server = _dev_server(config, run.paths)
+        incarnations = run.incarnations()
+    except (DevServerImpossible, RunDirectoryTaken) as error:
+        raise CannotStart(str(error)) from error
+    become_subreaper()
+    configuration = Configuration(
+        config,
+        dict(os.environ),
+        cluster_address=dev_server.address if dev_server else None,
+        supervisor_pid=os.getpid(),
+        log_format=chosen,
+    )
+    wakeup = Wakeup()
+    children = Children()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    bus = Bus(context, run.paths)
+    control = Control(context, run.paths)
+    helpers = Helpers(children, configuration.watch(), dev_server)
+    loop = Loop(
+        Fleet(embedded=dev_server is not None, incarnations=incarnations),
+        wakeup=wakeup,
+        bus=bus,
+        control=control,
+        children=children,
+        helpers=helpers,
+    )
+    started = time.monotonic()
+    vitals = Vitals()
+
+    def report(pss: bool) -> StatusReport:
+        heard = helpers.cluster_state
+        embedded = dev_server.address if dev_server else None
+        surroundings = reports.Surroundings(
+            name=config.fleet.name,
+            pid=os.getpid(),
+            config=str(config.path) if config.path else None,
+            run_dir=str(run.paths.path),
+            address=heard.address if heard else embedded or configuration.config.cluster.address or "",
+            namespace=heard.namespace if heard else configuration.config.cluster.namespace or "",
+            ui=dev_server.ui if dev_server else None,
+            started=started,
+            dropped=bus.dropped + control.dropped,
+        )
+        return reports.status(loop.fleet, surroundings, loop.heartbeats, vitals, time.monotonic(), pss=pss)
+
+    requests = Requests(control, configuration, helpers, children, run.paths, report)
+    performer = Performer(
+        run=run,
+        children=children,
+        helpers=helpers,
+        bus=bus,
+        control=control,
+        requests=requests,
+        make_spec=configuration.entity_spec,
+        supervisor_pid=os.getpid(),
+        wall_clock=time.time,
+    )
+    _log.info(
+        "starts",
+        pid=os.getpid(),
+        config=str(config.path) if config.path else None,
+        run_dir=str(run.paths.path),
+        pools=len(config.pools),
+        python=sys.version.split()[0],
+    )
+    try:
+        loop.run(performer, requests, Started(configuration.pools()), run.survivors())
+        children.kill_everything()
+    finally:
+        control.close()
+        bus.socket.close()
+        context.term()
+        wakeup.close()
+    return 0
+
+
+def _dev_server(config: Config, paths: RunDirectory) -> DevServerPlan | None:
+    embedded = config.cluster.embedded
+    if embedded is None:
+        return None
+    return settle(
+        embedded.port,
+        embedded.ui_port,
+        embedded.database,
+        config.cluster.namespace or "default",
+        paths.path / "dev-server.log",
+    )

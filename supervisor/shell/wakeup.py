@@ -1,0 +1,43 @@
+"""Signals as something a poller can wait for. Handlers only wake the loop; what a signal means is not
+decided here."""
+
+import contextlib
+import signal
+import socket
+from types import FrameType
+
+HANDLED = (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Wakeup:
+    """Takes over the process's handling of HANDLED until `close`."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        # A full pair loses only repetitions: the loop wakes anyway.
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._previous = {number: signal.signal(number, _nothing) for number in HANDLED}
+
+    def fileno(self) -> int:
+        return self._reader.fileno()
+
+    def received(self) -> set[int]:
+        """The signals since the last time, each once for a repetition that nobody could tell apart."""
+        numbers: set[int] = set()
+        with contextlib.suppress(BlockingIOError):
+            while data := self._reader.recv(4096):
+                numbers.update(data)
+        return numbers
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._reader.close()
+        self._writer.close()
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """The wakeup descriptor has been written to already."""
