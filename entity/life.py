@@ -1,0 +1,297 @@
+"""One life of one entity, from the fork to `os._exit`: the order of things, and what each end is called.
+
+The parts (link, connection, worker, vitals, streams) know nothing of each other; they meet here.
+"""
+
+import asyncio
+import atexit
+import inspect
+import logging
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from structlog.stdlib import BoundLogger
+from temporalio.runtime import Runtime
+
+from temporal_fleet.entity import connection
+from temporal_fleet.entity.link import Link
+from temporal_fleet.entity.logs import CORE_LOGGER, DroppedMetrics, configure_logging
+from temporal_fleet.entity.program import LoadedProgram, client_plugins, worker_arguments
+from temporal_fleet.entity.references import ProgramError, resolve, summary
+from temporal_fleet.entity.runtime import entity_runtime
+from temporal_fleet.entity.stacks import register_stack_dumper
+from temporal_fleet.entity.streams import flush_streams, guard_streams
+from temporal_fleet.entity.vitals import Vitals
+from temporal_fleet.entity.worker import EntityWorker
+from temporal_fleet.protocol.blackbox import BlackBoxWriter
+from temporal_fleet.protocol.exits import ExitCode
+from temporal_fleet.protocol.messages import Heartbeat
+from temporal_fleet.protocol.process import own_identity
+from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.protocol.spec import EntitySpec
+
+_CONNECT_TIMEOUT = 10.0
+_HEARTBEAT_INTERVAL = 1.0
+_CANCELLATION_GRACE = 5.0
+"""From the cancellation of activities to the kill, when no supervisor is there to do it."""
+_CLEAN_UP_SECONDS = 5
+
+
+class _Cause(Enum):
+    """Why an entity drains."""
+
+    TOLD = "the supervisor told it to"
+    SIGNAL = "it got a signal"
+    ORPHANED = "no supervisor came back in time"
+
+
+@dataclass(frozen=True)
+class _Ending:
+    code: ExitCode
+    reason: str
+    error: BaseException | None = None
+    """Shown with its traceback."""
+
+
+def live(spec: EntitySpec, loaded: LoadedProgram) -> NoReturn:
+    """Be this entity, in a freshly forked process that leads a session of its own, until the process ends."""
+    code = ExitCode.CRASHED
+    try:
+        code = _live(spec, loaded)
+    # Whatever it is, SystemExit included: below is the only way out.
+    except BaseException as error:
+        line = f"temporal-fleet: entity {spec.entity} cannot live: {summary(error)}\n"
+        with suppress(OSError):
+            os.write(2, line.encode())
+    finally:
+        os._exit(code)
+
+
+def _live(spec: EntitySpec, loaded: LoadedProgram) -> ExitCode:
+    files = RunDirectory(spec.run_dir)
+    box = BlackBoxWriter(
+        files.blackbox(spec.entity, spec.incarnation), spec.entity, spec.incarnation, own_identity()
+    )
+    register_stack_dumper(files.stacks(spec.entity, spec.incarnation))
+    guard_streams()
+    # What `ps` and `top` show, where they may; the command line is the fork server's.
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(spec.entity)
+    log, dropped_metrics = configure_logging(spec)
+    life = _Life(spec, loaded, box, log, dropped_metrics)
+    ending = life.run()
+    box.write_last_words(ending.reason)
+    drained = ending.code in (ExitCode.STOPPED, ExitCode.ORPHANED)
+    log.log(
+        logging.INFO if drained else logging.ERROR,
+        ending.reason,
+        exit=ending.code.name.lower(),
+        exc_info=ending.error,
+    )
+    life.close()
+    _clean_up(ending.code)
+    return ending.code
+
+
+class _Life:
+    """The event loop and what runs on it. Listens to its Link."""
+
+    def __init__(
+        self,
+        spec: EntitySpec,
+        loaded: LoadedProgram,
+        box: BlackBoxWriter,
+        log: BoundLogger,
+        dropped_metrics: DroppedMetrics,
+    ) -> None:
+        self._spec = spec
+        self._loaded = loaded
+        self._box = box
+        self._log = log
+        self._dropped_metrics = dropped_metrics
+        self._loop = asyncio.new_event_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._leave, _Cause.SIGNAL)
+        # Whoever forked us may have held signals back until we can take them.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        self._link = Link(spec, self, self._loop)
+        self._vitals = Vitals(spec.program.task_queue)
+        self._leaving: asyncio.Future[_Cause] = self._loop.create_future()
+        self._orphaned_at: asyncio.TimerHandle | None = None
+        self._where: connection.Endpoint | None = None
+
+    def run(self) -> _Ending:
+        try:
+            self._loop.run_until_complete(self._main())
+        except connection.Unreachable as trouble:
+            return _Ending(ExitCode.CLUSTER_UNREACHABLE, trouble.reason)
+        except connection.Refused as trouble:
+            return _Ending(ExitCode.CLUSTER_REFUSED, trouble.reason)
+        except ProgramError as error:
+            return _Ending(ExitCode.PROGRAM_UNUSABLE, error.reason)
+        except _WorkerFailed as failed:
+            return _Ending(ExitCode.WORKER_FAILED, str(failed), failed.__cause__)
+        # SystemExit included: the program's code runs on this loop.
+        except BaseException as error:
+            return _Ending(ExitCode.CRASHED, f"it crashed: {summary(error)}", error)
+        cause = self._leaving.result()
+        code = ExitCode.ORPHANED if cause is _Cause.ORPHANED else ExitCode.STOPPED
+        return _Ending(code, f"drained: {cause.value}")
+
+    def close(self) -> None:
+        self._link.close()
+
+    def drain_ordered(self) -> None:
+        self._leave(_Cause.TOLD)
+
+    def supervisor_lost(self) -> None:
+        self._log.warning("the supervisor is gone; working on for a while", orphan_s=self._spec.orphan)
+        self._orphaned_at = self._loop.call_later(self._spec.orphan, self._leave, _Cause.ORPHANED)
+
+    def supervisor_found(self) -> None:
+        self._log.info("a supervisor is there again")
+        if self._orphaned_at is not None:
+            self._orphaned_at.cancel()
+
+    def _leave(self, cause: _Cause) -> None:
+        if self._leaving.done():
+            return
+        self._leaving.set_result(cause)
+        if cause is not _Cause.TOLD:
+            self._link.draining(cause.name.lower())
+
+    async def _main(self) -> None:
+        self._link.open(self._spec.supervisor_pid)
+        # The program's own clients, made without a runtime, share it.
+        runtime = entity_runtime(self._vitals.buffer, CORE_LOGGER)
+        Runtime.set_default(runtime)
+        work = asyncio.create_task(self._work(runtime))
+        pulse = asyncio.create_task(self._pulse())
+        # The pulse ends by an error alone, and without it the entity would be killed for a hang.
+        await _first(work, pulse)
+        if pulse.done():
+            pulse.result()
+        work.result()
+
+    async def _work(self, runtime: Runtime) -> None:
+        boot = asyncio.create_task(self._boot(runtime))
+        await _first(boot, self._leaving)
+        if not boot.done():
+            boot.cancel()
+            return
+        worker = boot.result()
+        running = asyncio.create_task(self._run(worker))
+        polling = asyncio.create_task(worker.polling())
+        await _first(running, polling, self._leaving)
+        if polling.done() and not running.done():
+            polling.result()
+            self._link.ready()
+            self._beat()
+            await _first(running, self._leaving)
+        polling.cancel()
+        if not running.done():
+            worker.drain()
+            self._loop.call_later(self._spec.drain + _CANCELLATION_GRACE, self._overdue)
+        await running
+
+    async def _boot(self, runtime: Runtime) -> EntityWorker:
+        spec = self._spec
+        if spec.program.after_fork is not None:
+            made = resolve(spec.program.after_fork, "after_fork")()
+            if inspect.isawaitable(made):
+                await made
+        identity = connection.identity(spec.fleet, spec.entity)
+        self._box.write_identity(identity)
+        self._where = connection.endpoint(spec.cluster)
+        client = await connection.connect(
+            self._where,
+            runtime,
+            identity=identity,
+            timeout=_CONNECT_TIMEOUT,
+            data_converter=connection.load_data_converter(spec.cluster.data_converter),
+            plugins=client_plugins(self._loaded),
+        )
+        arguments = await worker_arguments(self._loaded, spec.program, client)
+        return EntityWorker(spec, arguments, client, self._vitals)
+
+    async def _run(self, worker: EntityWorker) -> None:
+        try:
+            await worker.run()
+        except Exception as error:
+            assert self._where is not None
+            trouble = connection.judge(error, self._where)
+            if trouble is not None:
+                raise trouble from error
+            raise _WorkerFailed(f"its Worker failed: {summary(error)}") from error
+
+    async def _pulse(self) -> None:
+        """Take in the metrics as often as they need it, and beat once a second."""
+        next_beat = self._loop.time() + _HEARTBEAT_INTERVAL
+        while True:
+            pause = self._vitals.drain()
+            await asyncio.sleep(min(pause, max(0.0, next_beat - self._loop.time())))
+            if self._loop.time() >= next_beat:
+                self._beat()
+                # Beats that a stall swallowed are not made up for.
+                next_beat = self._loop.time() + _HEARTBEAT_INTERVAL
+
+    def _beat(self) -> None:
+        self._vitals.drain()
+        signs = self._vitals.signs()
+        self._link.heartbeat(
+            Heartbeat(
+                entity=self._spec.entity,
+                incarnation=self._spec.incarnation,
+                cached_executions=signs.cached_executions,
+                blocked_executions=signs.blocked_executions,
+                evictions=signs.evictions,
+                resurrections=signs.resurrections,
+                inflight_activities=signs.inflight_activities,
+                pollers=signs.pollers,
+                metrics_dropped=self._dropped_metrics.count,
+            )
+        )
+
+    def _overdue(self) -> None:
+        """Activities run on although they were cancelled. A supervisor kills such an entity; an orphan has to
+        do it itself: by a signal, since a death by signal is what gets its work recovered."""
+        if self._link.has_supervisor:
+            self._loop.call_later(_HEARTBEAT_INTERVAL, self._overdue)
+            return
+        reason = "orphaned, and its activities did not end when they were cancelled: it killed itself"
+        self._box.write_last_words(reason)
+        self._log.error(reason)
+        flush_streams()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _WorkerFailed(Exception):
+    """The SDK's Worker failed, by no fault of the Cluster."""
+
+
+async def _first(*futures: asyncio.Future[Any]) -> None:
+    """Return when one of them is done, whatever with."""
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _clean_up(code: ExitCode) -> None:
+    """End what the program started, run its exit hooks as the interpreter would, write out what it said."""
+    signal.signal(signal.SIGALRM, partial(_out_of_time, code))
+    signal.alarm(_CLEAN_UP_SECONDS)
+    # The workers of a process pool wait for work for ever once their parent is gone.
+    if os.getpgrp() == os.getpid():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)
+    atexit._run_exitfuncs()
+    flush_streams()
+
+
+def _out_of_time(code: ExitCode, _number: int, _frame: FrameType | None) -> None:
+    os._exit(code)

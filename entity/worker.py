@@ -1,0 +1,89 @@
+"""The one Worker of an entity: built from its program's arguments and what the fleet adds, run, drained.
+
+Knows the SDK's Worker; nothing of the supervisor, and of the Cluster only whether it is polled.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from temporal_fleet.entity.references import ProgramError
+from temporal_fleet.entity.vitals import Vitals
+from temporal_fleet.protocol.spec import EntitySpec
+
+_FIRST_LOOK = 0.002
+_LAST_LOOK = 0.02
+_GROWTH = 1.3
+
+
+class WorkerStopped(Exception):
+    """The Worker came to its end, and nobody had asked it to."""
+
+
+class EntityWorker:
+    """Raises ProgramError when the SDK does not accept the arguments."""
+
+    def __init__(
+        self, spec: EntitySpec, arguments: Mapping[str, Any], client: Client, vitals: Vitals
+    ) -> None:
+        try:
+            self._worker = Worker(
+                client,
+                task_queue=spec.program.task_queue,
+                identity=client.identity,
+                graceful_shutdown_timeout=timedelta(seconds=spec.drain),
+                **arguments,
+            )
+        except ProgramError:
+            raise
+        # It reads nothing but its arguments: whatever it says against them, it will say again.
+        except Exception as error:
+            raise ProgramError(
+                f'program = "{spec.program.program}": the SDK\'s Worker refuses its arguments: '
+                f"{_cause(error)}; correct the program, or the pool's `worker`"
+            ) from error
+        self._vitals = vitals
+        self._shutdown: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Run until drained. Raises WorkerStopped, and what the SDK raises."""
+        await self._worker.run()
+        if self._shutdown is None:
+            raise WorkerStopped("the SDK's Worker ended by itself, without an error")
+
+    async def polling(self) -> None:
+        """Return once the Cluster has validated the Worker and each kind of its pollers is out."""
+        expected = self._poller_types()
+        pause = _FIRST_LOOK
+        # The SDK starts to poll only when the Cluster has accepted namespace and credentials.
+        while not self._vitals.polls(expected):
+            await asyncio.sleep(pause)
+            self._vitals.drain()
+            pause = min(pause * _GROWTH, _LAST_LOOK)
+
+    def drain(self) -> None:
+        """Stop polling; `run` returns when what runs has finished, or was cancelled after `drain`."""
+        if self._shutdown is None:
+            self._shutdown = asyncio.create_task(self._worker.shutdown())
+
+    def _poller_types(self) -> frozenset[str]:
+        # Of the configuration in use: plugins add workflows and activities of their own.
+        configuration = self._worker.config(active_config=True)
+        types = set()
+        if configuration.get("workflows"):
+            types.add("workflow_task")
+        if configuration.get("activities") and not configuration.get("no_remote_activities"):
+            types.add("activity_task")
+        if configuration.get("nexus_service_handlers"):
+            types.add("nexus_task")
+        return frozenset(types)
+
+
+def _cause(error: Exception) -> str:
+    # The core appends a backtrace of its own.
+    text, _, _ = str(error).partition("\n\nStack backtrace:")
+    return f"{type(error).__name__}: {' '.join(text.split())}"
