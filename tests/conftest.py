@@ -1,0 +1,95 @@
+"""Fixtures that more than one folder of tests uses: the real dev server, a task queue of one's own."""
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import wait_until
+
+
+@dataclass(frozen=True)
+class DevServer:
+    """A real Temporal server of this test run."""
+
+    address: str
+    namespace: str
+    pid: int
+    log: Path
+
+
+def temporal_command() -> Path:
+    """The Temporal CLI that the `embedded` extra installs beside the interpreter."""
+    return Path(sys.executable).parent / "temporal"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def accepts(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def start_dev_server(port: int, log: Path) -> subprocess.Popen[bytes]:
+    """Start the dev server and wait until it answers. The caller ends it."""
+    with log.open("ab") as output:
+        server = subprocess.Popen(
+            [
+                *(temporal_command(), "server", "start-dev", "--headless", "--ip", "127.0.0.1"),
+                *("--port", str(port), "--log-level", "warn"),
+                *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+
+    def healthy() -> bool:
+        assert server.poll() is None, f"the dev server ended:\n{log.read_text()}"
+        if not accepts(f"127.0.0.1:{port}"):
+            return False
+        health = [temporal_command(), "operator", "cluster", "health", "--address", f"127.0.0.1:{port}"]
+        return subprocess.run(health, check=False, capture_output=True, timeout=20).returncode == 0
+
+    try:
+        wait_until(healthy, within=60, what=f"a dev server on port {port}")
+    except BaseException:
+        end_process(server)
+        raise
+    return server
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """End a process that a test started, whatever state it is in."""
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def dev_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+    port = free_port()
+    log = tmp_path_factory.mktemp("dev-server") / "log"
+    server = start_dev_server(port, log)
+    yield DevServer(address=f"127.0.0.1:{port}", namespace="default", pid=server.pid, log=log)
+    end_process(server)
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def task_queue() -> str:
+    """A Task Queue that nobody else uses."""
+    return f"queue-{os.getpid()}-{next(_numbers)}"

@@ -1,0 +1,110 @@
+"""A Worker Program for the tests of an entity's life: workflows that wait, activities of each kind."""
+
+import asyncio
+import ctypes
+import logging
+import os
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio import activity, workflow
+from temporalio.common import RetryPolicy
+
+ONCE = RetryPolicy(maximum_attempts=1)
+
+
+@activity.defn
+async def greet(name: str) -> str:
+    logging.getLogger("shop").warning("greeting %s", name)
+    return f"hello {name} from {os.getpid()}"
+
+
+@activity.defn
+async def wait_for_file(path: str) -> str:
+    """Says that it runs, then runs until it is let go."""
+    Path(f"{path}.running").touch()
+    while not Path(path).exists():
+        await asyncio.sleep(0.01)
+    return f"async {os.getpid()}"
+
+
+@activity.defn
+def wait_for_file_in_thread(path: str) -> str:
+    Path(f"{path}.running").touch()
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return f"sync {os.getpid()}"
+
+
+@activity.defn
+def ignore_cancellation(path: str) -> None:
+    """Blocks in one call, which no cancellation interrupts."""
+    Path(f"{path}.running").touch()
+    threading.Event().wait()
+
+
+@activity.defn
+async def hang_the_loop(path: str) -> None:
+    Path(f"{path}.running").touch()
+    blocking_call_of_the_program()
+
+
+def blocking_call_of_the_program() -> None:
+    time.sleep(600)
+
+
+@activity.defn
+def hold_the_gil(path: str) -> None:
+    Path(f"{path}.running").touch()
+    # PyDLL does not release the GIL around the call.
+    ctypes.PyDLL(None).sleep(600)
+
+
+@activity.defn
+async def write_to_the_streams() -> str:
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    sys.stdout.buffer.write(b"bytes\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return "written"
+
+
+@activity.defn
+async def print_and_be_killed() -> None:
+    print("the last line")
+    os.kill(os.getpid(), 9)
+
+
+@workflow.defn
+class Run:
+    """Runs one activity by name."""
+
+    @workflow.run
+    async def run(self, name: str, argument: str | None = None) -> object:
+        return await workflow.execute_activity(
+            name,
+            args=[] if argument is None else [argument],
+            start_to_close_timeout=timedelta(seconds=60),
+            retry_policy=ONCE,
+        )
+
+
+@workflow.defn
+class Order:
+    """Waits for a signal."""
+
+    def __init__(self) -> None:
+        self._paid = False
+
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.wait_condition(lambda: self._paid)
+        return "paid"
+
+    @workflow.signal
+    def pay(self) -> None:
+        self._paid = True
