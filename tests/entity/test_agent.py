@@ -1,0 +1,149 @@
+"""The cluster agent as a real process on a real pair, against real dev servers that come and go."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from temporal_fleet.protocol.channel import Channel
+from temporal_fleet.protocol.helpers import ClusterState, FromAgent, WatchCluster
+from temporal_fleet.protocol.spec import ClusterSpec
+from tests.conftest import DevServer, end_process, free_port, start_dev_server
+
+
+class AgentProcess:
+    def __init__(self, cluster: ClusterSpec, log: Path, env: dict[str, str]) -> None:
+        self._log = log
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with log.open("wb") as output, theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "temporal_fleet.entity.agent", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **env},
+            )
+        self._channel = Channel[FromAgent](ours, FromAgent)
+        self._channel.send(WatchCluster(cluster=cluster, fleet="shop"))
+
+    def next_state(self, within: float = 30.0) -> ClusterState:
+        readable, _, _ = select.select([self._channel], [], [], within)
+        assert readable, f"no word from the agent; its log:\n{self._log.read_text()}"
+        return self._channel.receive()
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+Watch = Callable[..., AgentProcess]
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Watch]:
+    agents: list[AgentProcess] = []
+
+    def watch(cluster: ClusterSpec, **env: str) -> AgentProcess:
+        agents.append(AgentProcess(cluster, tmp_path / f"agent-{len(agents)}", env))
+        return agents[-1]
+
+    yield watch
+    for agent in agents:
+        agent.close()
+        end_process(agent.process)
+
+
+def test_it_reports_a_cluster_that_is_there(watch: Watch, dev_server: DevServer) -> None:
+    state = watch(ClusterSpec(address=dev_server.address)).next_state()
+    assert state == ClusterState(
+        reachable=True, refused=False, reason="", address=dev_server.address, namespace="default"
+    )
+
+
+def test_it_exits_by_itself_when_the_pair_closes(watch: Watch, dev_server: DevServer) -> None:
+    agent = watch(ClusterSpec(address=dev_server.address))
+    agent.next_state()
+    agent.close()
+    assert agent.process.wait(10) == 0
+
+
+def test_the_signals_of_terminal_and_service_manager_are_not_for_it(
+    watch: Watch, dev_server: DevServer
+) -> None:
+    agent = watch(ClusterSpec(address=dev_server.address, namespace="absent"))
+    agent.next_state()
+    agent.process.send_signal(signal.SIGINT)
+    agent.process.send_signal(signal.SIGTERM)
+    agent.close()
+    assert agent.process.wait(10) == 0
+
+
+def test_it_reports_a_namespace_that_is_not_there_as_refused(watch: Watch, dev_server: DevServer) -> None:
+    state = watch(ClusterSpec(address=dev_server.address, namespace="absent")).next_state()
+    assert state.reachable
+    assert state.refused
+    assert "absent" in state.reason
+    assert state.namespace == "absent"
+
+
+def test_it_reports_an_outage_and_the_recovery(watch: Watch, tmp_path: Path) -> None:
+    port = free_port()
+    agent = watch(ClusterSpec(address=f"127.0.0.1:{port}"))
+    away = agent.next_state()
+    assert not away.reachable
+    assert not away.refused
+    assert f"127.0.0.1:{port}" in away.reason
+    server = start_dev_server(port, tmp_path / "server")
+    try:
+        while not (back := agent.next_state()).reachable:
+            assert not back.refused
+        assert back.reason == ""
+    finally:
+        end_process(server)
+    gone = agent.next_state()
+    assert not gone.reachable
+    assert not gone.refused
+
+
+def test_a_cluster_that_stands_still_is_unreachable(watch: Watch, tmp_path: Path) -> None:
+    port = free_port()
+    server = start_dev_server(port, tmp_path / "server")
+    try:
+        agent = watch(ClusterSpec(address=f"127.0.0.1:{port}"))
+        assert agent.next_state().reachable
+        server.send_signal(signal.SIGSTOP)
+        assert not agent.next_state().reachable
+        server.send_signal(signal.SIGCONT)
+        while not agent.next_state().reachable:
+            continue
+    finally:
+        end_process(server)
+
+
+def test_address_and_namespace_are_those_of_the_profile(
+    watch: Watch, dev_server: DevServer, tmp_path: Path
+) -> None:
+    config = tmp_path / "temporal.toml"
+    config.write_text(f'[profile.prod]\naddress = "{dev_server.address}"\nnamespace = "absent"\n')
+    state = watch(ClusterSpec(profile="prod"), TEMPORAL_CONFIG_FILE=str(config)).next_state()
+    assert (state.address, state.namespace, state.refused) == (dev_server.address, "absent", True)
+    named = ClusterSpec(profile="prod", namespace="default")
+    assert watch(named, TEMPORAL_CONFIG_FILE=str(config)).next_state().reachable
+
+
+def test_a_file_that_is_put_right_is_read_again(watch: Watch, dev_server: DevServer, tmp_path: Path) -> None:
+    config = tmp_path / "temporal.toml"
+    agent = watch(ClusterSpec(profile="prod"), TEMPORAL_CONFIG_FILE=str(config))
+    broken = agent.next_state()
+    assert broken.refused
+    assert 'profile = "prod"' in broken.reason
+    config.write_text(f'[profile.prod]\naddress = "{dev_server.address}"\n')
+    assert agent.next_state() == ClusterState(
+        reachable=True, refused=False, reason="", address=dev_server.address, namespace="default"
+    )
