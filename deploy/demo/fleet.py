@@ -121,6 +121,14 @@ class Fleet:
             self.check_alive()
             return None
 
+    async def statuses(self) -> AsyncIterator[Status]:
+        """What `temporal-fleet status --watch --json` prints: one about each second."""
+        async with self._running("status", "--watch", "--json", stderr=asyncio.subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            async for line in process.stdout:
+                yield json.loads(line)
+        raise self.trouble(f"`{_NAME} status --watch` ended.")
+
     async def events(self, on_listening: Callable[[], None]) -> AsyncIterator[dict[str, Any]]:
         """What `temporal-fleet events --json` prints, for as long as it is read."""
         async with self._running("events", "--json", stderr=asyncio.subprocess.PIPE) as process:
@@ -144,6 +152,8 @@ class Fleet:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
+            # One status of a large fleet is one line.
+            limit=1 << 24,
             start_new_session=True,
         )
         try:

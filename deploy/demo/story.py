@@ -28,8 +28,7 @@ _REQUESTS_AT_ONCE = 32
 _UP_WITHIN_S = 90.0
 _RECOVERED_WITHIN_S = 30.0
 _SCALED_WITHIN_S = 60.0
-_STATUS_EVERY_S = 1.0
-_LOOK_EVERY_S = 0.1
+_LOOK_EVERY_S = 0.3
 # The slowest machine on which the demo is still worth watching.
 _SECONDS_PER_ORDER = 1.0
 _SECONDS_TO_SPARE = 60.0
@@ -186,9 +185,8 @@ class Story:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _keep_showing(self) -> None:
-        while True:
-            self._display.show_fleet(await self._fleet.status())
-            await asyncio.sleep(_STATUS_EVERY_S)
+        async for status in self._fleet.statuses():
+            self._display.show_fleet(status)
 
     async def _until(self, what: str, within: float, condition: Callable[[Status], bool]) -> Status:
         """The first status of which the condition is true."""
