@@ -5,7 +5,6 @@ command does with a reply does not belong here.
 """
 
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -272,4 +271,4 @@ class _Life(AbstractContextManager["_Life"]):
 
 
 def new_id() -> str:
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()

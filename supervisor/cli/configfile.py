@@ -3,7 +3,6 @@ belong here.
 """
 
 import os
-import tempfile
 from pathlib import Path
 
 from temporal_fleet.supervisor.cli.failure import Failure
@@ -49,7 +48,9 @@ class ConfigFile:
 
     def _write(self, text: str) -> None:
         before = self._path.stat()
-        descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
+        draft = self._path.with_name(f".{self._path.name}.{os.urandom(4).hex()}")
+        # Nobody may read it before it has the mode of the file: `env` holds secrets.
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(text.encode())
@@ -58,7 +59,7 @@ class ConfigFile:
                 os.fchmod(file.fileno(), before.st_mode & 0o7777)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(self._path)
+            draft.replace(self._path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
             raise

@@ -52,6 +52,8 @@ def init(
     FILE is fleet.toml when none is given."""
     if embedded and address is not None:
         raise click.UsageError("--embedded and --address name different Clusters: give one of them")
+    if not file.parent.is_dir():
+        raise Failure(f"there is no folder {file.parent}", f"make it with: mkdir -p {file.parent}")
     from temporal_fleet.supervisor import config
     from temporal_fleet.supervisor.template import template
 

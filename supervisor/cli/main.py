@@ -1,11 +1,9 @@
 """The command `temporal-fleet`: its group, and how every command ends. The commands stand beside it.
 
-Exit status: 0, 1 (it failed), 2 (misuse), 130 (Ctrl-C), 141 (whoever read our output went away).
+Exit status: 0, 1 (it failed, or whoever read our output went away), 2 (misuse), 130 (Ctrl-C).
 """
 
-import os
 import sys
-from importlib import metadata
 from typing import NoReturn
 
 import click
@@ -25,7 +23,6 @@ from temporal_fleet.supervisor.cli.start import run, up
 from temporal_fleet.supervisor.cli.status import status
 
 _INTERRUPTED = 130
-_BROKEN_PIPE = 141
 
 
 class _InOrder(click.Group):
@@ -38,6 +35,9 @@ class _InOrder(click.Group):
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
+    # As large as the rest of this module, and `up` would hold it for ever.
+    from importlib import metadata
+
     try:
         version = metadata.version(PROGRAM)
     except metadata.PackageNotFoundError:
@@ -88,7 +88,6 @@ def main() -> NoReturn:
     """The entry point. Never a traceback for a failure that was to be expected."""
     try:
         status_code = cli.main(prog_name=PROGRAM, complete_var=VARIABLE, standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as failure:
         failure.show()
         sys.exit(failure.exit_code)
@@ -97,10 +96,6 @@ def main() -> NoReturn:
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)
-    except BrokenPipeError:
-        # The interpreter flushes stdout once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_BROKEN_PIPE)
     sys.exit(status_code)
 
 

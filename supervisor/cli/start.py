@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from temporal_fleet.supervisor.cli import configuration
-from temporal_fleet.supervisor.cli.failure import say
+from temporal_fleet.supervisor.cli.failure import Failure, say
 from temporal_fleet.supervisor.cli.place import config_option
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ def run(
 
 
 def _supervise(config: "Config") -> None:
-    from temporal_fleet.supervisor.shell.supervise import supervise
+    from temporal_fleet.supervisor.shell.supervise import CannotStart, supervise
 
-    click.get_current_context().exit(supervise(config))
+    try:
+        status = supervise(config)
+    except CannotStart as error:
+        raise Failure(str(error)) from error
+    click.get_current_context().exit(status)

@@ -12,7 +12,7 @@ from temporal_fleet.supervisor.cli.human import count, listed
 
 _ASK_EVERY = 0.3
 
-_ON_THE_WAY = ("starting", "draining", "quiet", "backoff")
+_ON_THE_WAY = ("waiting", "starting", "draining", "quiet", "backoff")
 _AT_REST = ("ready", "stopped", "failed")
 
 

@@ -1,0 +1,373 @@
+"""The operator's side of the wire, and how it tells a supervisor that works from one that does not.
+
+The other side is a stand-in that speaks the real protocol on real sockets, and gives the answers that a
+real fleet would rarely give when a test wants them. See tests/system/test_cli.py for the real one.
+"""
+
+import itertools
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import zmq
+
+from temporal_fleet.protocol.control import (
+    Accepted,
+    ControlReply,
+    ControlRequest,
+    DumpStacks,
+    GetPlan,
+    GetStatus,
+    PlanReply,
+    Progress,
+    Rejected,
+    Reload,
+    Restart,
+    StacksReply,
+    StatusReply,
+    Stop,
+)
+from temporal_fleet.protocol.report import EventReport, StepReport
+from temporal_fleet.protocol.rundir import RunDirectory, ipc
+from tests.cli.command import Command
+from tests.cli.wire import End, answers, entity, pool, report, stand_in
+from tests.waiting import wait_until
+
+SHOP = ("--fleet", "shop")
+
+
+def test_status_as_json_is_the_report(command: Command, run_dir: Path) -> None:
+    with stand_in(run_dir, answers(report(pools=[pool()], entities=[entity()]))):
+        shown = command("status", "--json", *SHOP)
+    assert (shown.status, shown.err) == (0, ""), shown
+    document = json.loads(shown.out)
+    assert document["fleet"]["generation"] == 3
+    assert document["entities"][0]["pss_bytes"] == (9 << 20) + 400_000
+
+
+def test_status_as_a_table(command: Command, run_dir: Path) -> None:
+    failing = entity("orders-2", state="failed", reason="11 crashes within 60 s")
+    status = report(
+        state="degraded", reason="orders lacks 1", pools=[pool(desired=2)], entities=[entity(), failing]
+    )
+    with stand_in(run_dir, answers(status)):
+        shown = command("status", *SHOP)
+    assert (shown.status, shown.err) == (0, ""), shown
+    assert re.search(r"^shop +degraded +generation 3 +up 1h02m", shown.out), shown
+    assert "UI http://127.0.0.1:8233" in shown.out
+    assert re.search(r"^orders +shop\.orders +orders +1/2", shown.out, re.MULTILINE)
+    assert re.search(r"^orders-1 +4711 +ready +2 +1 +1m05s +60\.0 MiB +9\.4 MiB", shown.out, re.MULTILINE)
+    assert re.search(r"^orders-2 +- +failed .*11 crashes within 60 s", shown.out, re.MULTILINE)
+    assert "last exit" not in shown.out, "no column for what nobody has"
+
+
+def test_watching_in_a_pipe_prints_a_document_a_line(command: Command, run_dir: Path) -> None:
+    with (
+        stand_in(run_dir, answers(report(entities=[entity()]))) as pid,
+        command.running("status", "--watch", "--json", *SHOP) as watcher,
+    ):
+        assert watcher.stdout is not None
+        lines = [json.loads(watcher.stdout.readline()) for _ in range(2)]
+        assert [line["fleet"]["generation"] for line in lines] == [3, 3]
+        os.kill(pid, signal.SIGKILL)
+        _, err = watcher.communicate(timeout=20)
+    assert watcher.returncode == 1
+    assert f"the supervisor (PID {pid}) has ended" in err
+
+
+def test_ctrl_c_is_quiet(command: Command, run_dir: Path) -> None:
+    with (
+        stand_in(run_dir, answers(report())),
+        command.running("status", "--watch", "--json", *SHOP) as watcher,
+    ):
+        assert watcher.stdout is not None
+        watcher.stdout.readline()
+        watcher.send_signal(signal.SIGINT)
+        _, err = watcher.communicate(timeout=20)
+    assert (watcher.returncode, err.strip()) == (130, "")
+
+
+def test_a_stopped_supervisor_is_told_from_an_absent_one(command: Command, run_dir: Path) -> None:
+    with stand_in(run_dir, answers(report())) as pid:
+        os.kill(pid, signal.SIGSTOP)
+        told = command("status", *SHOP)
+    assert told.status == 1, told
+    assert f"(PID {pid}) has not answered for 5 s: it is stopped (state T)" in told.err
+    assert f"kill -CONT {pid}" in told.err
+
+
+def test_a_supervisor_that_hangs(command: Command, run_dir: Path) -> None:
+    def hang(_: ControlRequest) -> Iterator[ControlReply]:
+        signal.pause()
+        yield from ()
+
+    with stand_in(run_dir, hang) as pid:
+        told = command("status", *SHOP)
+    assert told.status == 1, told
+    assert f"(PID {pid}) has not answered for 5 s: it is sleeping (state S)" in told.err
+
+
+def test_a_supervisor_that_starts_takes_no_commands_yet(command: Command, run_dir: Path) -> None:
+    with stand_in(run_dir, answers(report())) as pid:
+        RunDirectory(run_dir).control.unlink()
+        told = command("status", *SHOP)
+    assert told.status == 1, told
+    assert f"(PID {pid}) is starting or ending" in told.err
+
+
+def test_a_long_request_is_waited_for_while_the_supervisor_lives(command: Command, run_dir: Path) -> None:
+    """A Reload that answers only after the command has asked for signs of life, longer than its patience."""
+    asked: list[Reload] = []
+    since = time.monotonic()
+
+    def slow(request: ControlRequest) -> Iterator[ControlReply]:
+        if isinstance(request, Reload):
+            asked.append(request)
+            return
+        if asked and time.monotonic() - since > 8:
+            yield Accepted(id=asked.pop().id, message="follows", generation=4)
+        yield StatusReply(id=request.id, report=report())
+
+    with stand_in(run_dir, slow):
+        done = command("reload", *SHOP)
+    assert done.status == 0, done
+    assert "follows" in done.err
+
+
+def test_a_supervisor_that_dies_before_it_answers(command: Command, run_dir: Path) -> None:
+    def die(_: ControlRequest) -> Iterator[ControlReply]:
+        raise End
+        yield
+
+    with stand_in(run_dir, die) as pid:
+        told = command("reload", *SHOP)
+    assert told.status == 1, told
+    assert f"the supervisor (PID {pid}) ended before it answered" in told.err
+
+
+def test_a_supervisor_of_another_version(command: Command, runtime: Path) -> None:
+    run_dir = runtime / "temporal-fleet" / "shop"
+    run_dir.mkdir(parents=True)
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
+        socket.bind(ipc(RunDirectory(run_dir).control))
+        with command.running("status", *SHOP) as asking:
+            operator, _ = socket.recv_multipart()
+            socket.send_multipart([operator, b"TFLT\x63whatever"])
+            _, err = asking.communicate(timeout=20)
+    assert asking.returncode == 1
+    assert "does not speak our protocol" in err
+    assert "use the temporal-fleet of its own installation" in err
+
+
+def test_a_rejected_reload_prints_each_problem(command: Command, run_dir: Path) -> None:
+    def reject(request: ControlRequest) -> ControlReply | None:
+        return Rejected(id=request.id, problems=["fleet.toml:3: a", "fleet.toml:9: b"])
+
+    with stand_in(run_dir, answers(report(), reject)):
+        refused = command("reload", *SHOP)
+    assert refused.status == 1, refused
+    assert "nothing was changed" in refused.err
+    assert "\nfleet.toml:3: a\nfleet.toml:9: b\n" in refused.err
+
+
+def test_progress_is_told_and_the_end_is_waited_for(command: Command, run_dir: Path) -> None:
+    rolling = report(
+        state="reloading",
+        pools=[pool(desired=2, ready=1)],
+        entities=[entity(), entity("orders-2", state="starting")],
+    )
+    settled = report(
+        pools=[pool(desired=2, ready=2)],
+        entities=[entity(), entity("orders-2")],
+    )
+    # While it is told to wait, twice; then all is well.
+    statuses = itertools.chain([rolling, rolling], itertools.repeat(settled))
+
+    def answer(request: ControlRequest) -> Iterator[ControlReply]:
+        if isinstance(request, GetStatus):
+            yield StatusReply(id=request.id, report=next(statuses))
+        else:
+            assert request == Restart(id=request.id, target="orders")
+            yield Progress(id=request.id, message="imports shop.orders")
+            yield Accepted(id=request.id, message="replaces 2 entities", generation=4)
+
+    with stand_in(run_dir, answer):
+        done = command("restart", "orders", *SHOP)
+    assert done.status == 0, done
+    assert done.err.splitlines() == [
+        "imports shop.orders",
+        "replaces 2 entities",
+        "waiting for orders-2 starting",
+        "shop: generation 3, 1 pool, 2 entities ready",
+    ]
+
+
+def test_a_fleet_that_comes_to_rest_short_of_its_config(command: Command, run_dir: Path) -> None:
+    short = report(
+        state="degraded",
+        pools=[pool(desired=2, ready=1)],
+        entities=[entity(), entity("orders-2", state="failed", reason="11 crashes within 60 s")],
+    )
+
+    def accept(request: ControlRequest) -> ControlReply | None:
+        return Accepted(id=request.id, message="follows", generation=4)
+
+    with stand_in(run_dir, answers(short, accept)):
+        done = command("reload", *SHOP)
+        not_waited = command("reload", "--no-wait", *SHOP)
+    assert done.status == 1, done
+    assert "pool orders: 1 of 2 ready: orders-2 failed: 11 crashes within 60 s" in done.err
+    assert not_waited.status == 0, not_waited
+
+
+def test_the_plan(command: Command, run_dir: Path) -> None:
+    steps = [
+        StepReport(action="start", target="orders-5", reason="more entities"),
+        StepReport(action="replace", target="billing", reason="program changed"),
+        StepReport(action="stop", target="x-1", reason=""),
+        StepReport(action="keep", target="12 entities", reason="untouched"),
+    ]
+
+    def plan(request: ControlRequest) -> ControlReply | None:
+        return PlanReply(id=request.id, steps=steps) if isinstance(request, GetPlan) else None
+
+    with stand_in(run_dir, answers(report(), plan)):
+        printed = command("plan", *SHOP)
+        as_json = command("plan", "--json", *SHOP)
+    assert (printed.status, printed.err) == (0, ""), printed
+    assert printed.out.splitlines() == [
+        "+ orders-5 start: more entities",
+        "~ billing replace: program changed",
+        "- x-1 stop",
+        "= 12 entities untouched",
+    ]
+    assert json.loads(as_json.out)["steps"][1] == {
+        "action": "replace",
+        "target": "billing",
+        "reason": "program changed",
+    }
+
+
+def test_stop_waits_until_the_supervisor_is_gone(command: Command, run_dir: Path) -> None:
+    left = itertools.chain([2, 1], itertools.repeat(0))
+
+    def draining(request: ControlRequest) -> Iterator[ControlReply]:
+        if isinstance(request, Stop):
+            assert request.now
+            yield Accepted(id=request.id, message="stops", generation=3)
+            return
+        number = next(left)
+        if not number:
+            raise End
+        entities = [entity(f"orders-{n}", state="draining") for n in range(number)]
+        yield StatusReply(id=request.id, report=report(state="draining", entities=entities))
+
+    with stand_in(run_dir, draining):
+        done = command("stop", "--now", *SHOP)
+    assert done.status == 0, done
+    assert done.err.splitlines() == [
+        "stops",
+        "draining: orders-0 draining (1 activity), orders-1 draining (1 activity)",
+        "draining: orders-0 draining (1 activity)",
+        "the fleet shop has stopped",
+    ]
+
+
+def test_a_supervisor_that_is_gone_at_once_has_stopped(command: Command, run_dir: Path) -> None:
+    def stop(request: ControlRequest) -> Iterator[ControlReply]:
+        raise End
+        yield
+
+    with stand_in(run_dir, stop):
+        done = command("stop", *SHOP)
+    assert (done.status, done.err) == (0, "the fleet shop has stopped\n"), done
+
+
+def test_ctrl_c_while_it_drains_says_that_it_goes_on(command: Command, run_dir: Path) -> None:
+    def accept(request: ControlRequest) -> ControlReply | None:
+        return Accepted(id=request.id, message="stops", generation=3)
+
+    drains = report(state="draining", entities=[entity(state="draining")])
+    with stand_in(run_dir, answers(drains, accept)), command.running("stop", *SHOP) as stopping:
+        assert stopping.stderr is not None
+        said = [stopping.stderr.readline() for _ in range(2)]
+        assert said[1].startswith("draining: orders-1"), said
+        stopping.send_signal(signal.SIGINT)
+        _, err = stopping.communicate(timeout=20)
+    assert stopping.returncode == 130
+    assert "the fleet goes on draining" in err
+    assert "temporal-fleet stop --now --fleet shop" in err
+
+
+def test_events_are_printed_until_the_fleet_ends(command: Command, run_dir: Path) -> None:
+    happened = [
+        EventReport(
+            time=1.5, kind="ready", level="info", message="is ready", entity="orders-1", incarnation=2
+        ),
+        EventReport(time=2.5, kind="reload", level="warning", message="reloads"),
+    ]
+    with stand_in(run_dir, answers(report()), happened):
+        printed = command("events", *SHOP)
+    assert printed.status == 0, printed
+    first, second = printed.out.splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:01\.500 info     orders-1\.2  is ready", first)
+    assert re.fullmatch(r"\d\d:\d\d:02\.500 warning  fleet  reloads", second)
+    with stand_in(run_dir, answers(report()), happened):
+        as_json = command("events", "--json", "-f", *SHOP)
+    assert [json.loads(line)["kind"] for line in as_json.out.splitlines()] == ["ready", "reload"]
+
+
+def test_dump_reads_what_was_appended(command: Command, run_dir: Path, tmp_path: Path) -> None:
+    stacks = tmp_path / "orders-1.2.stacks"
+    stacks.write_text("older\n")
+
+    def dump(request: ControlRequest) -> ControlReply | None:
+        assert isinstance(request, DumpStacks)
+        with stacks.open("a") as file:
+            file.write("Thread 1:\n")
+        return StacksReply(id=request.id, pid=os.getpid(), path=str(stacks), offset=len("older\n"))
+
+    with stand_in(run_dir, answers(report(), dump)):
+        printed = command("dump", "orders-1", *SHOP)
+    assert (printed.status, printed.out) == (0, "Thread 1:\n"), printed
+
+
+def test_dump_says_why_nothing_comes(command: Command, run_dir: Path, tmp_path: Path) -> None:
+    # The stand-in's parent, this test, is alive and writes nothing.
+    def dump(request: ControlRequest) -> ControlReply | None:
+        return StacksReply(id=request.id, pid=os.getppid(), path=str(tmp_path / "none"), offset=0)
+
+    with stand_in(run_dir, answers(report(), dump)):
+        told = command("dump", "orders-1", *SHOP)
+    assert told.status == 1, told
+    assert f"orders-1 (PID {os.getpid()}) wrote no stacks within 5 s" in told.err
+
+
+def test_completion_offers_what_runs(command: Command, run_dir: Path) -> None:
+    def offered(words: str) -> list[str]:
+        done = command(
+            _TEMPORAL_FLEET_COMPLETE="bash_complete",
+            COMP_WORDS=f"temporal-fleet {words}",
+            COMP_CWORD=str(len(words.split(" "))),
+        )
+        return [line.split(",", 1)[1] for line in done.out.splitlines()]
+
+    status = report(pools=[pool(), pool("billing")], entities=[entity(), entity("billing-1")])
+    with stand_in(run_dir, answers(status)):
+        assert offered("dump --fleet shop or") == ["orders-1"]
+        assert offered("restart --fleet shop b") == ["billing", "billing-1"]
+        assert offered("scale --fleet shop or") == ["orders=1"]
+
+
+def test_many_looks_disturb_no_supervisor(command: Command, run_dir: Path) -> None:
+    """Looking at a run directory connects and goes away: the sockets and the lock must bear it."""
+    from temporal_fleet.supervisor.cli.presence import Listening, look
+
+    with stand_in(run_dir, answers(report())) as pid:
+        for _ in range(200):
+            assert look(RunDirectory(run_dir)) == Listening(pid)
+        wait_until(lambda: command("status", *SHOP).status == 0, what="it still answers")
