@@ -87,11 +87,12 @@ class Link:
 
     def open(self, supervisor_pid: int) -> None:
         """Greet the supervisor and watch over its life."""
+        watched = self._supervisor.watch(supervisor_pid)
         self._loop.add_reader(self._descriptor, self._attend)
         # It takes a fraction of this; the hook that comes next may hold the loop for long.
         self._socket.poll(_FIRST_CONNECTION_MS, zmq.POLLOUT)
         self._attend()
-        if not self._supervisor.watch(supervisor_pid):
+        if not watched and not self._supervisor.alive:
             self._supervisor_died()
 
     def ready(self) -> None:
@@ -103,6 +104,8 @@ class Link:
     def heartbeat(self, heartbeat: Heartbeat) -> None:
         if self._contact is not _Contact.NONE:
             self._send(heartbeat)
+        # What came while we sent has told nobody: the send took the descriptor's signal.
+        self._attend()
 
     def close(self) -> None:
         """Give what was sent last a moment to leave."""
