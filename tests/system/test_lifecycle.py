@@ -1,0 +1,136 @@
+"""The process tree, how a fleet stops, and what becomes of it when its supervisor dies."""
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import DevServer, accepts
+from tests.fleet import FleetUnderTest, command, is_alive
+from tests.system.conftest import MakeFleet
+from tests.waiting import wait_until
+
+
+def test_entities_are_children_of_the_supervisor_in_sessions_of_their_own(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(entities=3).start()
+    report = fleet.wait_running()
+    pids = [entity.pid for entity in report.entities]
+    assert [entity.id for entity in report.entities] == ["orders-1", "orders-2", "orders-3"]
+    for pid in pids:
+        assert pid is not None
+        assert psutil.Process(pid).ppid() == fleet.pid
+        assert os.getsid(pid) == pid
+    children = psutil.Process(fleet.pid).children()
+    commands = [" ".join(child.cmdline()) for child in children if child.pid not in pids]
+    assert sorted("forkserver" in line for line in commands) == [False, True]
+    assert sum("entity.agent" in line for line in commands) == 1
+
+
+def test_term_drains_and_leaves_nothing(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(entities=2).start()
+    fleet.wait_running()
+    everything = fleet.remember_all()
+    assert fleet.stop() == 0
+    assert not [process for process in everything if is_alive(process)]
+    assert not list(fleet.run_dir.entities.iterdir())
+    assert not fleet.run_dir.control.exists()
+
+
+def test_the_run_directory_is_private(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet().start()
+    fleet.wait_running()
+    assert stat.S_IMODE(fleet.run_dir.path.stat().st_mode) == 0o700
+    for path in fleet.run_dir.entities.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+def test_two_supervisors_cannot_share_a_run_directory(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet().start()
+    before = fleet.wait_running()
+    second = command("up", "-c", str(fleet.config))
+    assert second.returncode == 1
+    assert f"PID {fleet.pid}" in second.stderr
+    after = fleet.status()
+    assert [e.pid for e in after.entities] == [e.pid for e in before.entities]
+
+
+def test_after_sigkill_of_the_supervisor_helpers_go_and_entities_drain(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(entities=2, fleet='orphan = "1s"').start()
+    pids = [e.pid for e in fleet.wait_running().entities]
+    everything = fleet.remember_all()
+    entities = [process for process in everything if process.pid in pids]
+    helpers = [process for process in everything if process.pid not in pids]
+    assert len(entities) == 2
+    assert len(helpers) == 2
+    fleet.kill_supervisor()
+    wait_until(lambda: not any(is_alive(p) for p in helpers), what="fork server and agent are gone")
+    wait_until(lambda: not any(is_alive(p) for p in entities), what="orphans drained by themselves")
+
+
+def test_a_new_supervisor_drains_what_it_finds_and_keeps_the_places(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(entities=2, fleet='orphan = "60s"').start()
+    pids = [e.pid for e in fleet.wait_running().entities]
+    survivors = [process for process in fleet.remember_all() if process.pid in pids]
+    fleet.kill_supervisor()
+    fleet.start()
+    after = fleet.wait(
+        lambda s: s.fleet.state == "running" and all(e.incarnation == 2 for e in s.entities),
+        what="new lives in both places",
+    )
+    assert [e.id for e in after.entities] == ["orders-1", "orders-2"]
+    assert len(survivors) == 2
+    assert not any(is_alive(process) for process in survivors)
+    log = fleet.log_text()
+    assert log.count("of an earlier supervisor lives") == 2
+
+
+def test_incarnations_go_on_after_a_stop(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet().start()
+    assert fleet.wait_running().entities[0].incarnation == 1
+    assert fleet.stop() == 0
+    fleet.start()
+    assert fleet.wait_running().entities[0].incarnation == 2
+
+
+def test_an_entity_that_gets_sigterm_drains_and_another_starts(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet().start()
+    pid = fleet.wait_running().entities[0].pid
+    assert pid
+    os.kill(pid, signal.SIGTERM)
+    report = fleet.wait(
+        lambda s: s.entities[0].state == "ready" and s.entities[0].pid != pid, what="another life"
+    )
+    last = report.entities[0].last_exit
+    assert last is not None
+    assert (last.code, last.signal) == (0, None)
+
+
+def test_the_embedded_server_keeps_its_state_and_comes_back_when_it_dies(
+    make_fleet: MakeFleet, tmp_path: Path
+) -> None:
+    fleet = make_fleet(cluster='[cluster.embedded]\nport = 0\ndatabase = "dev.db"').start()
+    report = fleet.wait_running()
+    assert report.cluster.reachable
+    (server,) = [p for p in fleet.remember_all() if "start-dev" in p.cmdline()]
+    server.kill()
+    wait_until(lambda: "dev server: died" in fleet.log_text(), what="its death is noticed")
+    back = fleet.wait(
+        lambda s: accepts(s.cluster.address) and s.cluster.reachable and s.fleet.state == "running",
+        within=60,
+        what="the server is back",
+    )
+    assert back.cluster.address == report.cluster.address
+    assert [e.pid for e in back.entities] == [e.pid for e in report.entities]
+    assert (tmp_path / "dev.db").stat().st_size > 0
+    assert fleet.stop() == 0
+
+
+def test_a_taken_port_is_a_clear_error(make_fleet: MakeFleet, dev_server: DevServer) -> None:
+    port = dev_server.address.rpartition(":")[2]
+    fleet: FleetUnderTest = make_fleet(cluster=f"[cluster.embedded]\nport = {port}\nui_port = 0")
+    refused = command("up", "-c", str(fleet.config))
+    assert refused.returncode == 1
+    assert f"port = {port}" in refused.stderr
+    assert "taken" in refused.stderr
