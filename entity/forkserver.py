@@ -5,6 +5,8 @@ the supervisor, which is thereby its real parent. Run as a module, with the desc
 pair as its argument.
 """
 
+# Two are not used here: the SDK asks for them late, and no entity shall import them for itself.
+import concurrent.futures.process  # noqa: F401
 import errno
 import gc
 import os
@@ -16,10 +18,10 @@ from collections.abc import Mapping
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
+import temporalio.worker.workflow_sandbox._in_sandbox  # noqa: F401
 from temporalio.runtime import Runtime
 from temporalio.worker._worker import load_default_build_id
 
-# Imported before the first fork, so that no entity imports it for itself.
 from temporal_fleet.entity.life import live
 from temporal_fleet.entity.process import leave
 from temporal_fleet.entity.program import LoadedProgram, ProgramError, load
@@ -49,6 +51,8 @@ def prepare(spec: ProgramSpec) -> tuple[LoadedProgram, Inventory]:
     """Import a program and find out whether it would run. Raises ProgramError."""
     sys.path[:] = [spec.path, *(entry for entry in sys.path if entry != spec.path)]
     sys.argv[:] = [spec.program]
+    # The program's own process pools would import the fork server as their main module.
+    sys.modules["__main__"] = ModuleType("__main__")
     Runtime.prevent_default()  # type: ignore[no-untyped-call]
     loaded = load(spec)
     require_single_thread(spec.program)
@@ -89,19 +93,21 @@ class ForkServer:
                     print("temporal-fleet: a fork server prepares one program only", file=sys.stderr)
 
     def _fork(self, spec: EntitySpec) -> None:
-        assert thread_count() == 1, f"{thread_count()} threads before a fork"
+        threads = thread_count()
+        if threads != 1:
+            self._refuse(spec, f"the fork server has {threads} threads, and cannot be forked safely")
+            return
         flush_streams()
         try:
             intermediate = os.fork()
         except OSError as error:
-            self._channel.send(_refused(spec, error))
+            self._refuse(spec, _name_and_text(error))
             return
         if intermediate == 0:
             self._fork_again(spec)
         _, status = os.waitpid(intermediate, 0)
         if status != 0:
-            reason = f"the process that forks ended with wait status {status}"
-            self._channel.send(ForkRefused(entity=spec.entity, incarnation=spec.incarnation, reason=reason))
+            self._refuse(spec, f"the process that forks ended with wait status {status}")
 
     def _fork_again(self, spec: EntitySpec) -> NoReturn:
         """In the intermediate process: it announces the entity, so that even if the fork server is killed
@@ -110,7 +116,7 @@ class ForkServer:
             try:
                 pid = os.fork()
             except OSError as error:
-                self._channel.send(_refused(spec, error))
+                self._refuse(spec, _name_and_text(error))
             else:
                 if pid == 0:
                     self._become_entity(spec)
@@ -123,6 +129,9 @@ class ForkServer:
             os._exit(1)
         os._exit(0)
 
+    def _refuse(self, spec: EntitySpec, reason: str) -> None:
+        self._channel.send(ForkRefused(entity=spec.entity, incarnation=spec.incarnation, reason=reason))
+
     def _become_entity(self, spec: EntitySpec) -> NoReturn:
         try:
             os.setsid()
@@ -130,8 +139,6 @@ class ForkServer:
             signal.set_wakeup_fd(-1)
             set_handlers(self._handlers)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            # The program's own process pools would import the fork server as their main module.
-            sys.modules["__main__"] = ModuleType("__main__")
             reseed()
             if self._collects:
                 gc.enable()
@@ -141,9 +148,8 @@ class ForkServer:
         leave(ExitCode.CRASHED)
 
 
-def _refused(spec: EntitySpec, error: OSError) -> ForkRefused:
-    name = errno.errorcode.get(error.errno or 0, str(error.errno))
-    return ForkRefused(entity=spec.entity, incarnation=spec.incarnation, reason=f"{name}: {error.strerror}")
+def _name_and_text(error: OSError) -> str:
+    return f"{errno.errorcode.get(error.errno or 0, error.errno)}: {error.strerror}"
 
 
 def reseed() -> None:

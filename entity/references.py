@@ -2,6 +2,7 @@
 what the object must be."""
 
 import importlib
+import sys
 import traceback
 from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
@@ -53,8 +54,8 @@ def import_program(name: str, key: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ProgramError(
-                f'{key} = "{name}": there is no module `{error.name}`; correct the name, or set `path` to '
-                "the folder that holds it",
+                f'{key} = "{name}": there is no module `{error.name}` in {sys.path[0]}, nor installed; '
+                "correct the name, or set `path` to the folder that holds it",
                 trimmed_traceback(error),
             ) from error
         raise _import_failed(name, key, error) from error

@@ -33,8 +33,8 @@ def require_single_thread(program: str) -> None:
         names = _native_threads()
     raise ProgramError(
         f'program = "{program}" leaves {len(names)} thread{"s" * (len(names) != 1)} running when it is '
-        f"imported ({'; '.join(names)}), and a process with threads cannot be forked safely; start them in "
-        "`after_fork`, or in a `module:factory`, which each entity calls for itself"
+        f"imported ({'; '.join(names)}), and a process with threads cannot be forked safely; start threads, "
+        "Temporal clients and runtimes in `after_fork` or in a `module:factory`: each entity calls them"
     )
 
 
