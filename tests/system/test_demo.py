@@ -76,7 +76,7 @@ def test_stay_leaves_the_fleet_running_and_tells_how_to_go_on(here: Session) -> 
     commands = re.findall(r"^  (\S*temporal-fleet \S.*)$", plain, flags=re.MULTILINE)
     (stop,) = [command for command in commands if " stop " in command]
     (dump,) = [command for command in commands if " dump " in command]
-    assert "Thread" in _shell(dump, here)
+    assert "thread 0x" in _shell(dump, here)
     _shell(stop, here)
     _assert_nothing_is_left(here)
 
