@@ -43,6 +43,8 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._region is not None:
+            # What it was at the end is printed to stay, below everything else.
+            self._table = None
             self._region.stop()
             self._region = None
 
@@ -69,7 +71,6 @@ class Display:
 
     def print_fleet(self, status: dict[str, Any]) -> None:
         """The fleet as it is now, to stay."""
-        self._table = None
         self._console.print(fleet_table(status))
 
     def print_summary(self, rows: list[tuple[str, str]]) -> None:

@@ -40,22 +40,19 @@ class Figures:
             ("throughput", f"{self.completed / self.trade_s:.1f} orders/s" if self.trade_s else "-"),
         ]
         if self.waits_s:
-            rows.append(
-                (
-                    "payment to receipt",
-                    f"median {statistics.median(self.waits_s):.1f} s, slowest {max(self.waits_s):.1f} s",
-                )
-            )
+            median, slowest = statistics.median(self.waits_s), max(self.waits_s)
+            rows.append(("payment to receipt", f"median {median:.1f} s, slowest {slowest:.1f} s"))
         rows.append(("entities restarted", str(self.restarts)))
         if self.recovery:
             killed = self.recovery
-            rows.append(
+            rows += [
                 (
                     "time to recover",
                     f"{killed.seconds * 1000:.0f} ms from SIGKILL of {killed.entity} (pid {killed.pid}) "
                     "to its replacement polling",
-                )
-            )
+                ),
+                ("", "What it had cached or in hand waited for time-outs of the Cluster, up to 10 s each."),
+            ]
         if self.scaling:
             scaled = self.scaling
             rows.append(
