@@ -8,9 +8,10 @@ from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.actions import Accept, Level, Reject, Tell
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool
-from temporal_fleet.supervisor.core.lives import tell_leave
+from temporal_fleet.supervisor.core.lives import begin_anew, tell_leave
 from temporal_fleet.supervisor.core.plan import reload_steps
-from temporal_fleet.supervisor.core.states import Change, State
+from temporal_fleet.supervisor.core.restart import Policy
+from temporal_fleet.supervisor.core.states import State
 
 
 def start(draft: Draft, event: events.Started) -> None:
@@ -19,7 +20,20 @@ def start(draft: Draft, event: events.Started) -> None:
     draft.pools = dict(event.pools)
 
 
-def reload(draft: Draft, event: events.ReloadRequested) -> None:
+def request(draft: Draft, event: events.ChangeRequest) -> None:
+    if draft.phase is not Phase.RUNNING:
+        _reject(draft, event.request, "the fleet is stopping")
+        return
+    match event:
+        case events.ReloadRequested():
+            _reload(draft, event)
+        case events.ScaleRequested():
+            _scale(draft, event)
+        case events.RestartRequested():
+            _restart(draft, event)
+
+
+def _reload(draft: Draft, event: events.ReloadRequested) -> None:
     pools = {name: _with_epoch(draft, pool) for name, pool in event.pools.items()}
     steps = [s for s in reload_steps(draft.pools, draft.entities, pools) if s.action != "keep"]
     again = [n for n, p in pools.items() if n in draft.pools and p.epoch != draft.pools[n].epoch]
@@ -27,17 +41,18 @@ def reload(draft: Draft, event: events.ReloadRequested) -> None:
     _propose(draft, event.request, pools, "reloaded: " + (", ".join(changes) or "nothing to change"))
 
 
-def scale(draft: Draft, event: events.ScaleRequested) -> None:
-    unknown = [name for name in event.sizes if name not in draft.pools]
-    if unknown:
-        _reject(draft, event.request, *(_no_such("pool", name, draft.pools) for name in unknown))
+def _scale(draft: Draft, event: events.ScaleRequested) -> None:
+    problems = [_no_such("pool", name, draft.pools) for name in event.sizes if name not in draft.pools]
+    problems += [f"{name}={size}: give 0 or more" for name, size in event.sizes.items() if size < 0]
+    if problems:
+        _reject(draft, event.request, *problems)
         return
     sized = {name: replace(draft.pools[name], desired=size) for name, size in event.sizes.items()}
     told = ", ".join(f"{name}={size}" for name, size in event.sizes.items())
     _propose(draft, event.request, {**draft.pools, **sized}, f"scaled: {told}")
 
 
-def restart(draft: Draft, event: events.RestartRequested) -> None:
+def _restart(draft: Draft, event: events.RestartRequested) -> None:
     target = event.target
     if target is not None and (entity := draft.entities.get(target)):
         _restart_entity(draft, entity)
@@ -59,24 +74,21 @@ def settle(draft: Draft) -> None:
     if pending is None:
         return
     running = {pool.fork_server for pool in draft.pools.values()}
-    new = {pool.fork_server for pool in pending.pools.values()} - running
-    helpers = {key: draft.helpers.get(key) for key in new}
-    failed = [h for h in helpers.values() if h and h.state in {HelperState.REFUSED, HelperState.BACKOFF}]
+    new = {p.fork_server: draft.helpers.get(p.fork_server) for p in pending.pools.values()}
+    awaited = [helper for key, helper in new.items() if key not in running]
+    failed = [h for h in awaited if h and h.state in {HelperState.REFUSED, HelperState.BACKOFF}]
     if draft.phase is not Phase.RUNNING:
         draft.pending = None
         _reject(draft, pending.request, "the fleet is stopping")
     elif failed:
         draft.pending = None
         _reject(draft, pending.request, *(helper.reason for helper in failed))
-    elif all(helper and helper.state is HelperState.READY for helper in helpers.values()):
+    elif all(helper and helper.state is HelperState.READY for helper in awaited):
         draft.pending = None
         _commit(draft, pending)
 
 
 def _propose(draft: Draft, request: str, pools: Mapping[str, Pool], message: str) -> None:
-    if draft.phase is not Phase.RUNNING:
-        _reject(draft, request, "the fleet is stopping")
-        return
     if draft.pending is not None:
         _reject(draft, draft.pending.request, "a newer change took its place")
     draft.pending = Pending(request, pools, message)
@@ -90,22 +102,20 @@ def _commit(draft: Draft, pending: Pending) -> None:
     draft.pools = dict(pending.pools)
     for entity in tuple(draft.entities.values()):
         pool = draft.pools.get(entity.pool)
-        if pool is not None and not entity.is_live and entity.version != pool.version:
-            _clear(draft, entity)
+        if pool is None or entity.is_live:
+            continue
+        revived = entity.state is State.STOPPED and pool.restart.policy is Policy.ALWAYS
+        if revived or entity.version != pool.version:
+            begin_anew(draft, entity)
     draft.emit("fleet.changed", Level.INFO, f"generation {draft.generation}: {pending.message}")
     draft.act(Accept(pending.request, pending.message, draft.generation))
 
 
 def _restart_entity(draft: Draft, entity: Entity) -> None:
     if not entity.is_live:
-        _clear(draft, entity)
+        begin_anew(draft, entity)
     elif entity.state is not State.DRAINING:
         tell_leave(draft, entity, "restart was asked for")
-
-
-def _clear(draft: Draft, entity: Entity) -> None:
-    if entity.state is not State.WAITING:
-        draft.change(entity, Change.RETRY_NOW, crashes=(), streak=0, reason="")
 
 
 def _with_epoch(draft: Draft, pool: Pool) -> Pool:
@@ -124,7 +134,8 @@ def _with_epoch(draft: Draft, pool: Pool) -> Pool:
 
 def _new_epoch(draft: Draft) -> int:
     """One that no fork server has had: the same for every pool renewed in one decision, so they share."""
-    return max((pool.epoch for pool in draft.pools.values()), default=0) + 1
+    draft.epoch = draft.before.epoch + 1
+    return draft.epoch
 
 
 def _reject(draft: Draft, request: str, *problems: str) -> None:

@@ -1,7 +1,6 @@
 """The decision: one event in, the changed fleet and the actions out. Dispatch and order only; what each
 event means stands in lives, helpers and changes, what a pool needs in plan."""
 
-from temporal_fleet.protocol.exits import Verdict, verdict
 from temporal_fleet.supervisor.core import changes, events, helpers, lives
 from temporal_fleet.supervisor.core.actions import Action, Finish, Level
 from temporal_fleet.supervisor.core.draft import Draft
@@ -26,8 +25,9 @@ def decide(fleet: Fleet, event: events.Event, now: float) -> tuple[Fleet, tuple[
     draft = Draft(fleet, now)
     _dispatch(draft, event)
     if not isinstance(event, events.Heard):
-        _expire(draft)
+        helpers.expire(draft)
         changes.settle(draft)
+        lives.expire(draft)
         _reconcile(draft)
     return draft.result()
 
@@ -67,12 +67,8 @@ def _dispatch(draft: Draft, event: events.Event) -> None:
             helpers.died(draft, event)
         case events.Started():
             changes.start(draft, event)
-        case events.ReloadRequested():
-            changes.reload(draft, event)
-        case events.ScaleRequested():
-            changes.scale(draft, event)
-        case events.RestartRequested():
-            changes.restart(draft, event)
+        case events.ReloadRequested() | events.ScaleRequested() | events.RestartRequested():
+            changes.request(draft, event)
         case events.StopRequested():
             _stop(draft, event)
         case events.ClusterChanged():
@@ -92,15 +88,11 @@ def _stop(draft: Draft, event: events.StopRequested) -> None:
 
 def _cluster_changed(draft: Draft, event: events.ClusterChanged) -> None:
     draft.cluster = Cluster(event.reachable, event.refused, event.reason)
-    if event.reason:
-        draft.emit("cluster.down", Level.ERROR, event.reason)
-        return
-    draft.emit("cluster.up", Level.INFO, "the Cluster answers")
-    for entity in tuple(draft.entities.values()):
-        ended = entity.last_exit
-        waits = entity.state is State.BACKOFF and ended is not None
-        if waits and ended is not None and verdict(ended.code) is Verdict.CLUSTER:
-            draft.change(entity, Change.RETRY_NOW)
+    if draft.cluster.is_down:
+        draft.emit("cluster.down", Level.ERROR, draft.cluster.hold(draft.embedded))
+    else:
+        draft.emit("cluster.up", Level.INFO, "the Cluster answers")
+        lives.cluster_is_up(draft)
 
 
 def _forgive(draft: Draft) -> None:
@@ -112,11 +104,6 @@ def _forgive(draft: Draft) -> None:
     for helper in tuple(draft.helpers.values()):
         if helper.state is HelperState.STARTING and helper.deadline is not None:
             draft.set_helper(helper, deadline=max(helper.deadline, draft.now + STALL_GRACE))
-
-
-def _expire(draft: Draft) -> None:
-    helpers.expire(draft)
-    lives.expire(draft)
 
 
 def _reconcile(draft: Draft) -> None:
@@ -157,16 +144,9 @@ def _reconcile_pool(draft: Draft, pool: Pool) -> None:
             if entity.state is State.WAITING:
                 failed = draft.change(entity, Change.GIVE_UP, reason=server.reason)
                 draft.emit("entity.failed", Level.DEBUG, server.reason, failed)
-    elif server.state is HelperState.READY and not cluster_hold(draft.embedded, draft.cluster):
+    elif server.state is HelperState.READY and not draft.cluster.hold(draft.embedded):
         for place in moves(pool, draft.members(pool.name)).start:
             lives.begin(draft, draft.entities[place], pool)
-
-
-def cluster_hold(embedded: bool, cluster: Cluster) -> str:
-    """Why nothing is started for now on the Cluster's account; empty: nothing is in the way."""
-    if cluster.reachable is False or cluster.refused:
-        return cluster.reason
-    return "the embedded Cluster is not up yet" if embedded and cluster.reachable is None else ""
 
 
 def _dismiss(draft: Draft, entity: Entity, why: str) -> None:

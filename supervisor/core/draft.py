@@ -22,6 +22,8 @@ class Draft:
         self.entities: dict[str, Entity] = dict(fleet.entities)
         self.helpers: dict[HelperKey, Helper] = dict(fleet.helpers)
         self.incarnations: dict[str, int] = dict(fleet.incarnations)
+        self.helper_lives = fleet.helper_lives
+        self.epoch = fleet.epoch
         self.cluster = fleet.cluster
         self.phase = fleet.phase
         self.generation = fleet.generation
@@ -35,6 +37,8 @@ class Draft:
             entities=self.entities,
             helpers=self.helpers,
             incarnations=self.incarnations,
+            helper_lives=self.helper_lives,
+            epoch=self.epoch,
             cluster=self.cluster,
             phase=self.phase,
             generation=self.generation,

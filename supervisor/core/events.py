@@ -44,6 +44,10 @@ class RestartRequested:
     target: str | None
 
 
+ChangeRequest = ReloadRequested | ScaleRequested | RestartRequested
+"""Each is answered once: Accept or Reject."""
+
+
 @dataclass(frozen=True, slots=True)
 class StopRequested:
     now: bool

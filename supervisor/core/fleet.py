@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from temporal_fleet.protocol.exits import Verdict
 from temporal_fleet.protocol.spec import ProgramSpec
 from temporal_fleet.supervisor.core.restart import RestartPolicy
 from temporal_fleet.supervisor.core.states import LIVE, State
@@ -42,20 +43,23 @@ class HelperState(Enum):
     STOPPING = "stopping"
 
 
-HELPER_LIVE = frozenset({HelperState.STARTING, HelperState.READY, HelperState.STOPPING})
-
-
 @dataclass(frozen=True, slots=True)
 class Helper:
     key: HelperKey
     state: HelperState
     since: float
-    life: int = 1
-    """Counts its processes: what one said is not taken for the next one's."""
+    life: int
+    """Of all helper lives, which: what one process said is not taken for the next one's."""
     deadline: float | None = None
-    """starting: must be ready; backoff: next try; stopping: killed."""
+    """starting: must be ready; backoff: next try; refused, stopping: killed, if it has a process still."""
     streak: int = 0
     reason: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has a process. One that refused has, until that is reported dead."""
+        refused = self.state is HelperState.REFUSED
+        return self.deadline is not None if refused else self.state is not HelperState.BACKOFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class Exit:
     code: int | None
     signal: str | None
     cause: str
+    meaning: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +158,16 @@ class Cluster:
     refused: bool = False
     reason: str = ""
 
+    @property
+    def is_down(self) -> bool:
+        return self.reachable is False or self.refused
+
+    def hold(self, embedded: bool) -> str:
+        """Why nothing is started for now on the Cluster's account; empty: nothing is in the way."""
+        if self.is_down:
+            return self.reason or "the Cluster cannot be reached"
+        return "the embedded Cluster is not up yet" if embedded and self.reachable is None else ""
+
 
 class Phase(Enum):
     RUNNING = "running"
@@ -180,6 +195,10 @@ class Fleet:
     helpers: Mapping[HelperKey, Helper] = field(default_factory=dict)
     incarnations: Mapping[str, int] = field(default_factory=dict)
     """The last incarnation of every entity id that ever was in this run directory."""
+    helper_lives: int = 0
+    """Helper processes that were ever started."""
+    epoch: int = 0
+    """The last epoch that was given to a pool."""
     cluster: Cluster = Cluster()
     phase: Phase = Phase.RUNNING
     generation: int = 0

@@ -7,7 +7,6 @@ from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import (
     AGENT,
     DEV_SERVER,
-    HELPER_LIVE,
     Cluster,
     Helper,
     HelperKey,
@@ -26,12 +25,6 @@ STOP_LIMIT = 5.0
 _POLICY = RestartPolicy()
 
 
-def wanted_pools(draft: Draft) -> dict[HelperKey, Pool]:
-    """The fork servers that must be there, each with a pool that says what to load."""
-    pools = [*draft.pools.values(), *(draft.pending.pools.values() if draft.pending else ())]
-    return {pool.fork_server: pool for pool in reversed(pools)}
-
-
 def ready(draft: Draft, event: events.HelperReady) -> None:
     if (helper := _current(draft, event.key, event.life)) and helper.state is HelperState.STARTING:
         took = draft.now - helper.since
@@ -40,52 +33,48 @@ def ready(draft: Draft, event: events.HelperReady) -> None:
 
 
 def refused(draft: Draft, event: events.HelperRefused) -> None:
-    if helper := _current(draft, event.key, event.life):
-        draft.set_helper(
-            helper, state=HelperState.REFUSED, since=draft.now, deadline=None, reason=event.reason
-        )
-        if any(pool.fork_server == event.key for pool in draft.pools.values()):
-            draft.emit("program.refused", Level.ERROR, event.reason)
+    helper = _current(draft, event.key, event.life)
+    if helper is None or helper.state is not HelperState.STARTING:
+        return
+    draft.set_helper(
+        helper,
+        state=HelperState.REFUSED,
+        since=draft.now,
+        deadline=draft.now + STOP_LIMIT,
+        reason=event.reason,
+    )
+    draft.act(StopHelper(event.key))
+    if any(pool.fork_server == event.key for pool in draft.pools.values()):
+        draft.emit("program.refused", Level.ERROR, event.reason)
 
 
 def died(draft: Draft, event: events.HelperDied) -> None:
     helper = _current(draft, event.key, event.life)
-    if helper is None:
+    if helper is None or not helper.is_live:
         return
+    if helper.state is HelperState.REFUSED:
+        draft.set_helper(helper, deadline=None)
+    elif helper.state is HelperState.STOPPING:
+        del draft.helpers[event.key]
+    else:
+        _back_off(draft, helper, event.reason)
     if event.key.kind is HelperKind.FORK_SERVER:
         forsake(draft, event.key)
-    if event.key == AGENT:
+    elif event.key == AGENT:
         draft.cluster = Cluster()
-    if helper.state is HelperState.REFUSED:
-        return
-    if helper.state is HelperState.STOPPING:
-        del draft.helpers[event.key]
-        return
-    healthy = helper.state is HelperState.READY and draft.now - helper.since >= HEALTHY_AFTER
-    streak = 1 if healthy else helper.streak + 1
-    wait = delay(_POLICY, streak, f"{event.key}.{helper.life}")
-    draft.set_helper(
-        helper,
-        state=HelperState.BACKOFF,
-        since=draft.now,
-        deadline=draft.now + wait,
-        streak=streak,
-        reason=event.reason,
-    )
-    draft.emit("helper.died", Level.ERROR, f"{event.key}: {event.reason}; next try in {wait:.1f} s")
 
 
 def reconcile(draft: Draft) -> None:
     """Start what is wanted and absent, stop what is there and not wanted."""
-    pools = wanted_pools(draft) if draft.phase is Phase.RUNNING else {}
-    keys = _wanted(draft, set(pools))
-    for key in keys - draft.helpers.keys():
-        _start(draft, key, life=1, streak=0, pool=pools.get(key))
+    wanted = _wanted(draft)
+    for key, pool in wanted.items():
+        if key not in draft.helpers:
+            _start(draft, key, pool)
     in_use = {e.fork_server for e in draft.entities.values() if e.is_live}
     for helper in tuple(draft.helpers.values()):
-        if helper.key in keys:
+        if helper.key in wanted:
             continue
-        if helper.state not in HELPER_LIVE:
+        if not helper.is_live:
             del draft.helpers[helper.key]
         elif helper.state is not HelperState.STOPPING and helper.key not in in_use:
             draft.set_helper(
@@ -95,42 +84,59 @@ def reconcile(draft: Draft) -> None:
 
 
 def expire(draft: Draft) -> None:
-    pools = wanted_pools(draft)
+    wanted = _wanted(draft)
     for helper in tuple(draft.helpers.values()):
         if helper.deadline is None or draft.now < helper.deadline:
             continue
-        if helper.state is HelperState.BACKOFF:
-            _start(draft, helper.key, helper.life + 1, helper.streak, pools.get(helper.key))
-            continue
-        draft.set_helper(helper, deadline=draft.now + STOP_LIMIT)
-        draft.act(KillHelper(helper.key))
-        if helper.state is HelperState.STARTING:
-            took = draft.now - helper.since
-            draft.emit("helper.killed", Level.ERROR, f"{helper.key}: not ready after {took:.0f} s: is killed")
+        if helper.is_live:
+            draft.set_helper(helper, deadline=draft.now + STOP_LIMIT)
+            draft.act(KillHelper(helper.key))
+            if helper.state is HelperState.STARTING:
+                took = draft.now - helper.since
+                told = f"{helper.key}: not ready after {took:.0f} s: is killed"
+                draft.emit("helper.killed", Level.ERROR, told)
+        elif helper.key in wanted:
+            _start(draft, helper.key, wanted[helper.key], helper.streak)
 
 
-def _wanted(draft: Draft, fork_servers: set[HelperKey]) -> set[HelperKey]:
-    keys = {DEV_SERVER} if draft.embedded else set()
-    if draft.phase in {Phase.RUNNING, Phase.DRAINING}:
-        return keys | fork_servers | {AGENT}
-    # The dev server outlives whoever may still talk to it.
-    others = draft.helpers.keys() - {DEV_SERVER}
-    return keys if others else set()
+def _wanted(draft: Draft) -> dict[HelperKey, Pool | None]:
+    """The helpers that must be there; of a fork server also a pool that says what to load."""
+    dev_server: dict[HelperKey, Pool | None] = {DEV_SERVER: None} if draft.embedded else {}
+    if draft.phase not in {Phase.RUNNING, Phase.DRAINING}:
+        # The dev server outlives whoever may still talk to it.
+        return dev_server if draft.helpers.keys() - {DEV_SERVER} else {}
+    pools = [*draft.pools.values(), *(draft.pending.pools.values() if draft.pending else ())]
+    fork_servers = {pool.fork_server: pool for pool in reversed(pools)}
+    return {**dev_server, AGENT: None, **(fork_servers if draft.phase is Phase.RUNNING else {})}
 
 
-def _start(draft: Draft, key: HelperKey, life: int, streak: int, pool: Pool | None) -> None:
-    limit = pool.boot if pool else BOOT
-    reason = f"imports {pool.program.program}" if pool else ""
+def _back_off(draft: Draft, helper: Helper, reason: str) -> None:
+    healthy = helper.state is HelperState.READY and draft.now - helper.since >= HEALTHY_AFTER
+    streak = 1 if healthy else helper.streak + 1
+    wait = delay(_POLICY, streak, f"{helper.key}.{helper.life}")
+    draft.set_helper(
+        helper,
+        state=HelperState.BACKOFF,
+        since=draft.now,
+        deadline=draft.now + wait,
+        streak=streak,
+        reason=reason,
+    )
+    draft.emit("helper.died", Level.ERROR, f"{helper.key}: {reason}; next try in {wait:.1f} s")
+
+
+def _start(draft: Draft, key: HelperKey, pool: Pool | None, streak: int = 0) -> None:
+    draft.helper_lives += 1
     draft.helpers[key] = Helper(
         key=key,
         state=HelperState.STARTING,
         since=draft.now,
-        life=life,
-        deadline=draft.now + limit,
+        life=draft.helper_lives,
+        deadline=draft.now + (pool.boot if pool else BOOT),
         streak=streak,
-        reason=reason,
+        reason=f"imports {pool.program.program}" if pool else "",
     )
-    draft.act(StartHelper(key, life, pool.program if pool else None))
+    draft.act(StartHelper(key, draft.helper_lives, pool.program if pool else None))
 
 
 def _current(draft: Draft, key: HelperKey, life: int) -> Helper | None:

@@ -12,13 +12,13 @@ from temporal_fleet.supervisor.core.actions import (
     Welcome,
 )
 from temporal_fleet.supervisor.core.draft import Draft
-from temporal_fleet.supervisor.core.fleet import HELPER_LIVE, Entity, Exit, HelperKey, Leaving, Phase, Pool
+from temporal_fleet.supervisor.core.fleet import Entity, Exit, HelperKey, Leaving, Phase, Pool
 from temporal_fleet.supervisor.core.restart import (
     HEALTHY_AFTER,
-    Policy,
     RestartPolicy,
     delay,
     in_window,
+    may_restart,
     slow_delay,
     too_many,
 )
@@ -60,20 +60,18 @@ def forked(draft: Draft, event: events.Forked) -> None:
 
 def fork_refused(draft: Draft, event: events.ForkRefused) -> None:
     """The host is out of processes or memory: not the entity's fault, so nothing is counted."""
-    if entity := draft.life(event.entity, event.incarnation):
-        if entity.state is State.DRAINING:
-            draft.change(entity, Change.RETRY_NOW)
-            return
-        streak = entity.streak + 1
-        wait = max(_policy(draft, entity).backoff, delay(_policy(draft, entity), streak, _salt(entity)))
-        _say_once(draft, entity, "entity.fork-refused", f"fork refused: {event.reason}")
-        draft.change(
-            entity,
-            Change.RETRY_LATER,
-            streak=streak,
-            deadline=draft.now + wait,
-            reason=f"fork refused: {event.reason}",
-        )
+    entity = draft.life(event.entity, event.incarnation)
+    if entity is None or entity.pid is not None:
+        return
+    pool = _pool_of_version(draft, entity)
+    if entity.state is State.DRAINING or pool is None:
+        begin_anew(draft, entity)
+        return
+    reason = f"fork refused: {event.reason}"
+    streak = entity.streak + 1
+    wait = max(pool.restart.backoff, delay(pool.restart, streak, _salt(entity)))
+    _say_once(draft, entity, "entity.fork-refused", reason)
+    draft.change(entity, Change.RETRY_LATER, streak=streak, deadline=draft.now + wait, reason=reason)
 
 
 def greeted(draft: Draft, event: events.Greeted) -> None:
@@ -117,7 +115,7 @@ def found(draft: Draft, event: events.Found) -> None:
     survivor = Entity(
         id=event.entity,
         pool=pool,
-        ordinal=int(ordinal),
+        ordinal=int(ordinal) if ordinal.isdecimal() else 0,
         state=State.DRAINING,
         since=draft.now,
         incarnation=event.incarnation,
@@ -151,30 +149,57 @@ def forsake(draft: Draft, fork_server: HelperKey) -> None:
     """A fork server is dead: what it was asked for and did not announce is found and killed, or never was."""
     for entity in tuple(draft.entities.values()):
         if entity.is_live and entity.pid is None and entity.fork_server == fork_server:
-            kill_now(draft, entity)
+            kill_now(draft, draft.set(entity, fork_server=None))
 
 
 def died(draft: Draft, event: events.Died) -> None:
     entity = draft.life(event.entity, event.incarnation)
     if entity is None:
         return
-    outcome = Exit(draft.now, event.code, event.signal, _cause(entity, event))
+    if entity.pid is None and event.code is None and event.signal is None:
+        draft.emit("entity.never-was", Level.DEBUG, "its fork server died before it forked", entity)
+        draft.change(entity, Change.RETRY_NOW)
+        return
+    outcome = Exit(draft.now, event.code, event.signal, _cause(entity, event), _meaning(draft, entity, event))
     entity = draft.set(entity, last_exit=outcome)
-    meaning = verdict(event.code) if event.signal is None else Verdict.CRASH
+    pool = _pool_of_version(draft, entity)
     if entity.leaving in {Leaving.ORDERED, Leaving.SURVIVOR} or draft.phase is not Phase.RUNNING:
         draft.emit("entity.stopped", Level.INFO, outcome.cause, entity)
-        draft.change(entity, Change.RETRY_NOW, streak=0, crashes=(), reason="")
-    elif meaning is Verdict.CLUSTER:
-        _retry_cluster(draft, entity, outcome)
-    elif meaning is Verdict.PROGRAM:
+        begin_anew(draft, entity)
+    elif pool is None:
+        draft.emit(*_kind(outcome), f"{outcome.cause}; it was outdated", entity)
+        begin_anew(draft, entity)
+    elif outcome.meaning is Verdict.CLUSTER:
+        wait = slow_delay(pool.restart, _salt(entity))
+        _say_once(draft, entity, "entity.cluster", outcome.cause)
+        draft.change(entity, Change.RETRY_LATER, deadline=draft.now + wait, reason=outcome.cause)
+    elif outcome.meaning is Verdict.PROGRAM:
         draft.change(entity, Change.GIVE_UP, reason=outcome.cause)
         draft.emit("entity.failed", Level.ERROR, outcome.cause, entity)
-    elif _is_clean(event) and entity.leaving is None and _policy(draft, entity).policy is Policy.ALWAYS:
-        _restart(draft, entity, outcome)
-    elif _is_clean(event):
-        _left(draft, entity, outcome)
+    elif may_restart(pool.restart, outcome.meaning):
+        _restart(draft, entity, outcome, pool.restart)
     else:
-        _restart(draft, entity, outcome)
+        draft.emit(*_kind(outcome), f"{outcome.cause}; restart policy: {pool.restart.policy.value}", entity)
+        draft.change(entity, Change.END, reason=outcome.cause)
+
+
+def begin_anew(draft: Draft, entity: Entity) -> None:
+    """A place whose life is over may get another at once: nothing that was counted speaks against it."""
+    if entity.state is State.WAITING:
+        draft.set(entity, streak=0, crashes=(), reason="")
+    else:
+        draft.change(entity, Change.RETRY_NOW, streak=0, crashes=(), reason="")
+
+
+def cluster_is_up(draft: Draft) -> None:
+    """Who waits for the Cluster waits no longer."""
+    for entity in tuple(draft.entities.values()):
+        ended = entity.last_exit
+        if entity.state is not State.BACKOFF or ended is None or ended.meaning is not Verdict.CLUSTER:
+            continue
+        # A refused fork waits too, with an older exit behind it.
+        if ended.at == entity.since:
+            draft.change(entity, Change.RETRY_NOW)
 
 
 def expire(draft: Draft) -> None:
@@ -223,7 +248,7 @@ def _kill(draft: Draft, entity: Entity) -> None:
     that one goes first; its death brings us back here."""
     draft.set(entity, deadline=draft.now + KILL_AGAIN)
     server = draft.helpers.get(entity.fork_server) if entity.fork_server else None
-    if entity.pid is None and server is not None and server.state in HELPER_LIVE:
+    if entity.pid is None and server is not None and server.is_live:
         draft.act(KillHelper(server.key))
     else:
         draft.act(Kill(entity.id, entity.incarnation, entity.pid))
@@ -234,17 +259,20 @@ def _drain_limit(draft: Draft, entity: Entity) -> float:
     return (pool.drain if pool else FOREIGN_DRAIN) + KILL_AFTER_DRAIN
 
 
-def _policy(draft: Draft, entity: Entity) -> RestartPolicy:
+def _pool_of_version(draft: Draft, entity: Entity) -> Pool | None:
+    """The pool that this life was made for, if it is still as it was."""
     pool = draft.pools.get(entity.pool)
-    return pool.restart if pool else RestartPolicy()
+    return pool if pool is not None and pool.version == entity.version else None
 
 
 def _salt(entity: Entity) -> str:
     return f"{entity.id}.{entity.incarnation}"
 
 
-def _is_clean(event: events.Died) -> bool:
-    return event.signal is None and verdict(event.code) is Verdict.LEFT
+def _meaning(draft: Draft, entity: Entity, event: events.Died) -> Verdict:
+    if entity.leaving is Leaving.BOOT_TIMEOUT and draft.cluster.is_down:
+        return Verdict.CLUSTER
+    return verdict(event.code) if event.signal is None else Verdict.CRASH
 
 
 def _cause(entity: Entity, event: events.Died) -> str:
@@ -259,13 +287,8 @@ def _cause(entity: Entity, event: events.Died) -> str:
     return f"{event.last_words} ({how})" if event.last_words else how
 
 
-def _restart(draft: Draft, entity: Entity, outcome: Exit) -> None:
-    """A life of its own making ended: count it, and see whether and when another may begin."""
-    policy = _policy(draft, entity)
-    if policy.policy is Policy.NEVER:
-        draft.change(entity, Change.END, reason=outcome.cause)
-        draft.emit("entity.died", Level.ERROR, f"{outcome.cause}; restart policy: never", entity)
-        return
+def _restart(draft: Draft, entity: Entity, outcome: Exit, policy: RestartPolicy) -> None:
+    """A life ended of its own making: count it, and see whether and when another may begin."""
     healthy = entity.ready_at is not None and draft.now - entity.ready_at >= HEALTHY_AFTER
     streak = 1 if healthy else entity.streak + 1
     crashes = (*in_window(entity.crashes, policy, draft.now), draft.now)
@@ -278,34 +301,19 @@ def _restart(draft: Draft, entity: Entity, outcome: Exit) -> None:
         draft.emit("entity.failed", Level.ERROR, reason, entity)
         return
     wait = delay(policy, streak, _salt(entity))
-    draft.emit("entity.died", Level.ERROR, f"{outcome.cause}; next try in {wait:.1f} s", entity)
+    draft.emit(*_kind(outcome), f"{outcome.cause}; next try in {wait:.1f} s", entity)
+    counted = {"streak": streak, "crashes": crashes, "reason": outcome.cause}
     if wait == 0.0:
-        draft.change(entity, Change.RETRY_NOW, streak=streak, crashes=crashes, reason=outcome.cause)
+        draft.change(entity, Change.RETRY_NOW, **counted)
     else:
-        draft.change(
-            entity,
-            Change.RETRY_LATER,
-            streak=streak,
-            crashes=crashes,
-            deadline=draft.now + wait,
-            reason=outcome.cause,
-        )
+        draft.change(entity, Change.RETRY_LATER, deadline=draft.now + wait, **counted)
 
 
-def _left(draft: Draft, entity: Entity, outcome: Exit) -> None:
-    """It ended itself in order: somebody sent it a signal, or its policy leaves it at that."""
-    if _policy(draft, entity).policy is Policy.ALWAYS:
-        draft.emit("entity.stopped", Level.WARNING, f"{outcome.cause}; another starts", entity)
-        draft.change(entity, Change.RETRY_NOW, streak=0, reason="")
-    else:
-        draft.emit("entity.stopped", Level.INFO, outcome.cause, entity)
-        draft.change(entity, Change.END, reason=outcome.cause)
-
-
-def _retry_cluster(draft: Draft, entity: Entity, outcome: Exit) -> None:
-    wait = slow_delay(_policy(draft, entity), _salt(entity))
-    _say_once(draft, entity, "entity.cluster", outcome.cause)
-    draft.change(entity, Change.RETRY_LATER, deadline=draft.now + wait, reason=outcome.cause)
+def _kind(outcome: Exit) -> tuple[str, Level]:
+    """Kind and level of the event that tells of a death nobody ordered."""
+    if outcome.meaning is Verdict.LEFT:
+        return "entity.stopped", Level.WARNING
+    return "entity.died", Level.ERROR
 
 
 def _say_once(draft: Draft, entity: Entity, kind: str, message: str) -> None:

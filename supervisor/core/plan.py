@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from temporal_fleet.supervisor.core.fleet import Entity, Pool
 from temporal_fleet.supervisor.core.states import State
 
-_ON_ITS_WAY = frozenset({State.WAITING, State.STARTING, State.DRAINING})
+_ON_ITS_WAY = frozenset({State.WAITING, State.STARTING, State.DRAINING, State.BACKOFF})
+_STANDING = frozenset({State.READY, State.STOPPED})
+"""A place that its own restart policy ended holds up no roll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def _leave(
     if not any(e.ordinal <= pool.desired for e in outdated):
         candidates += sorted(fresh_excess, key=lambda e: -e.ordinal)
     settled = not any(e.state in _ON_ITS_WAY or e in outdated for e in within)
-    spare = sum(e.state is State.READY for e in staying) - (pool.desired - pool.rollout.max_unavailable)
+    spare = sum(e.state in _STANDING for e in members) - (pool.desired - pool.rollout.max_unavailable)
     leave = []
     for entity in candidates:
         if entity.state is not State.READY:
@@ -96,28 +98,27 @@ def reload_steps(
     """What a reload to `wanted` would do to this fleet."""
     steps: list[Step] = []
     kept = 0
-    for name in current.keys() - wanted.keys():
-        steps += [Step("stop", e.id, f"pool {name} is not in the config") for e in _places(entities, name)]
-    for name, pool in wanted.items():
+    for name in sorted({*current, *wanted}):
         places = _places(entities, name)
+        pool = wanted.get(name)
+        if pool is None:
+            steps += [Step("stop", e.id, f"pool {name} is not in the config") for e in places]
+            continue
         known = {e.ordinal for e in places}
-        steps += [
-            Step("start", f"{name}-{n}", "more entities" if name in current else "new pool")
-            for n in range(1, pool.desired + 1)
-            if n not in known
-        ]
+        more = "more entities" if name in current else "new pool"
+        steps += [Step("start", f"{name}-{n}", more) for n in range(1, pool.desired + 1) if n not in known]
         steps += [Step("stop", e.id, "fewer entities") for e in places if e.ordinal > pool.desired]
-        staying = [e for e in places if e.ordinal <= pool.desired]
+        staying = sum(e.ordinal <= pool.desired for e in places)
         reason = _why_replace(current.get(name), pool)
         if reason and staying:
             steps.append(Step("replace", name, reason))
         else:
-            kept += len(staying)
+            kept += staying
             if name in current and _live_settings(current[name]) != _live_settings(pool):
                 steps.append(Step("change", name, "policies changed: applied without a restart"))
     if kept:
         steps.append(Step("keep", f"{kept} {'entity' if kept == 1 else 'entities'}", "untouched"))
-    return tuple(sorted(steps, key=lambda step: (step.action == "keep", step.target)))
+    return tuple(steps)
 
 
 def _places(entities: Mapping[str, Entity], pool: str) -> list[Entity]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import Enum
 from zlib import crc32
 
+from temporal_fleet.protocol.exits import Verdict
+
 
 class Policy(Enum):
     ALWAYS = "always"
@@ -26,6 +28,13 @@ HEALTHY_AFTER = 10.0
 """Seconds of being ready after which a life counts as healthy, and the backoff starts anew."""
 
 _EXPONENT_LIMIT = 32
+
+
+def may_restart(policy: RestartPolicy, meaning: Verdict) -> bool:
+    """Whether a life that ended of its own making may be followed by another at all."""
+    if policy.policy is Policy.ON_FAILURE:
+        return meaning is not Verdict.LEFT
+    return policy.policy is Policy.ALWAYS
 
 
 def delay(policy: RestartPolicy, streak: int, salt: str) -> float:

@@ -2,7 +2,6 @@
 
 from enum import Enum
 
-from temporal_fleet.supervisor.core.decide import cluster_hold
 from temporal_fleet.supervisor.core.fleet import Entity, Fleet, HelperState, Phase, Pool
 from temporal_fleet.supervisor.core.states import State
 
@@ -47,9 +46,8 @@ def fleet_state(fleet: Fleet) -> tuple[FleetState, str]:
         return FleetState.RELOADING, fleet.pending.message
     if _is_rolling(fleet):
         return FleetState.RELOADING, "entities are being replaced"
-    cluster = fleet.cluster
-    if cluster.reachable is False or cluster.refused:
-        return FleetState.DEGRADED, cluster.reason
+    if fleet.cluster.is_down:
+        return FleetState.DEGRADED, fleet.cluster.hold(fleet.embedded)
     lacking = [pool for pool in fleet.pools.values() if ready_count(fleet, pool.name) < pool.desired]
     if not lacking:
         return FleetState.RUNNING, ""
@@ -83,4 +81,4 @@ def _hold(fleet: Fleet, pool: Pool) -> str:
     server = fleet.helpers.get(pool.fork_server)
     if server is None or server.state is not HelperState.READY:
         return server.reason if server and server.reason else f"imports {pool.program.program}"
-    return cluster_hold(fleet.embedded, fleet.cluster)
+    return fleet.cluster.hold(fleet.embedded)
