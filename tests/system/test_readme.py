@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fleet import COMMAND
 from tests.system.sessions import Session, session
 from tests.waiting import wait_until
 
@@ -129,12 +130,12 @@ def test_commands_within_the_text_exist(here: Session) -> None:
     of_fleet = set(re.findall(r"`temporal-fleet ([a-z]+)", text))
     assert {"init", "events"} <= of_fleet <= named
     for word in sorted(of_fleet):
-        _succeed(["temporal-fleet", word, "--help"], here)
+        _succeed([COMMAND, word, "--help"], here)
     for target in sorted(named - of_fleet):
         _succeed(["make", "--dry-run", "-C", str(REPOSITORY), target], here)
 
 
-def _succeed(command: list[str], here: Session) -> None:
+def _succeed(command: list[str | Path], here: Session) -> None:
     done = subprocess.run(command, env=here.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
