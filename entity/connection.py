@@ -132,19 +132,17 @@ async def connect(
         trouble = judge(error, where)
         if trouble is None:
             raise
-        if isinstance(trouble, Unreachable) and where.uses_tls and "transport error" in str(error):
+        if isinstance(trouble, Unreachable) and where.uses_tls and _AFTER_CONNECTION in str(error):
             alert = await _tls_alert(where)
-            if alert is not None:
-                trouble = Refused(
-                    f"{where.address} refuses our TLS certificate ({alert}); set [cluster.tls] client_cert "
-                    "and client_key to a pair that it trusts"
-                )
+            trouble = trouble if alert is None else _our_side_of_tls(where, alert)
         raise trouble from error
 
 
 _STATUS = re.compile(r'Status \{ code: (\w+), message: "((?:[^"\\]|\\.)*)"')
 _DETAIL = re.compile(r'message: "((?:[^"\\]|\\.)*)"|error: "((?:[^"\\]|\\.)*)"')
+_ALERT = re.compile(r"AlertReceived\((\w+)\)|received fatal alert: (\w+)")
 _CONNECT = "Failed client connect: "
+_AFTER_CONNECTION = "call error after connection"
 
 
 def judge(error: BaseException, where: Endpoint) -> ClusterTrouble | None:
@@ -153,6 +151,9 @@ def judge(error: BaseException, where: Endpoint) -> ClusterTrouble | None:
     if isinstance(error, RPCError):
         return _of_status(error.status.name.replace("_", "").lower(), error.message, where)
     text = str(error)
+    alert = _ALERT.search(text)
+    if alert is not None:
+        return _our_side_of_tls(where, alert[1] or alert[2])
     status = _STATUS.search(text)
     if status is not None:
         return _of_status(status[1].lower(), status[2], where)
@@ -170,12 +171,6 @@ def judge(error: BaseException, where: Endpoint) -> ClusterTrouble | None:
             f"the certificate of {where.address} is not to be trusted ({certificate[1]}); set [cluster.tls] "
             "server_ca to the CA that signed it, and server_name to the name that it carries"
         )
-    alert = re.search(r"AlertReceived\((\w+)\)", text)
-    if alert is not None:
-        return Refused(
-            f"{where.address} refuses our TLS handshake ({alert[1]}); check [cluster.tls] client_cert, "
-            "client_key and server_name"
-        )
     if "ParseError" in text:
         return Refused(
             "[cluster.tls] holds what is no PEM certificate or key, or a key that is not the certificate's; "
@@ -185,6 +180,13 @@ def judge(error: BaseException, where: Endpoint) -> ClusterTrouble | None:
     cause = (detail[1] or detail[2]) if detail else text.removeprefix(_CONNECT)
     return Unreachable(
         f"no Cluster answers at {where.address}: {cause}; is it running, and is the address right?"
+    )
+
+
+def _our_side_of_tls(where: Endpoint, alert: str) -> Refused:
+    return Refused(
+        f"{where.address} refuses our side of TLS ({alert}); set [cluster.tls] client_cert and client_key to "
+        "a pair that it trusts, and server_name to a name that it serves"
     )
 
 
@@ -274,8 +276,8 @@ def _read_api_key(path: str) -> str:
 
 
 async def _tls_alert(where: Endpoint) -> str | None:
-    """Why the other side ends a TLS connection: the alert that it sends after the handshake, which the SDK
-    does not hand out. Only asked once connecting has failed."""
+    """Why the other side hangs up after the TLS handshake: the alert that it sends then, which the SDK often
+    loses. Only asked once connecting has failed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     # The SDK has verified the server's certificate just before.

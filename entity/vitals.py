@@ -25,6 +25,8 @@ class VitalSigns:
     blocked_executions: int
     evictions: int
     resurrections: int
+    """Those that the SDK tells of: an execution came back to the entity that had evicted it. It has no metric
+    for one that another entity had."""
     inflight_activities: int
     pollers: int
 

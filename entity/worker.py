@@ -86,4 +86,5 @@ class EntityWorker:
 def _cause(error: Exception) -> str:
     # The core appends a backtrace of its own.
     text, _, _ = str(error).partition("\n\nStack backtrace:")
-    return f"{type(error).__name__}: {' '.join(text.split())}"
+    because = f" ({error.__cause__})" if error.__cause__ is not None else ""
+    return f"{type(error).__name__}: {' '.join(text.split())}{because}"
