@@ -1,16 +1,20 @@
 """A Worker Program for the tests of an entity's life: workflows that wait, activities of each kind."""
 
 import asyncio
+import atexit
 import ctypes
 import logging
+import multiprocessing
 import os
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 from temporalio import activity, workflow
+from temporalio.client import Client
 from temporalio.common import RetryPolicy
 
 ONCE = RetryPolicy(maximum_attempts=1)
@@ -77,6 +81,23 @@ async def write_to_the_streams() -> str:
 async def print_and_be_killed() -> None:
     print("the last line")
     os.kill(os.getpid(), 9)
+
+
+@activity.defn
+async def connect(address: str) -> str:
+    await Client.connect(address)
+    return "connected"
+
+
+pools: list[ProcessPoolExecutor] = []
+
+
+@activity.defn
+def use_a_process_pool() -> str:
+    """Leaves the pool open, as programs do."""
+    atexit.register(lambda: print(f"exit hook in {os.getpid()}"))
+    pools.append(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
+    return str(pools[0].submit(os.getpid).result())
 
 
 @workflow.defn

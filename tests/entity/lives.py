@@ -19,6 +19,7 @@ import zmq
 from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
 from temporal_fleet.protocol.channel import Channel
 from temporal_fleet.protocol.codec import Decoder, encode
+from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.protocol.helpers import Forked, ForkEntity, FromForkServer, Prepare, Prepared
 from temporal_fleet.protocol.messages import (
@@ -58,7 +59,11 @@ class Life:
 
     def _reaped(self) -> bool:
         if self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                # It was announced by the process between the fork server and it, which is still its parent.
+                return False
             if pid:
                 self._status = os.waitstatus_to_exitcode(status)
         return self._status is not None
@@ -80,6 +85,13 @@ class Life:
 
     def blackbox(self) -> BlackBoxContents:
         return read_blackbox(self._files.blackbox(self.spec.entity, self.spec.incarnation))
+
+    def identity(self) -> str:
+        """What it calls itself to the Cluster; empty until it is about to connect."""
+        try:
+            return self.blackbox().identity
+        except (FileNotFoundError, PeerRubbish):
+            return ""
 
     def stacks(self) -> str:
         return self._files.stacks(self.spec.entity, self.spec.incarnation).read_text()

@@ -1,0 +1,17 @@
+"""Hooks of a Worker Program, called in each entity before it connects."""
+
+import asyncio
+import os
+
+
+def leaves_a_mark() -> None:
+    print(f"hook in {os.getpid()}")
+
+
+async def leaves_a_mark_later() -> None:
+    await asyncio.sleep(0)
+    print(f"hook in {os.getpid()}")
+
+
+def fails() -> None:
+    raise ConnectionError("the database is away")

@@ -1,0 +1,133 @@
+"""What may stand at an address beside a Cluster: nobody who answers, TLS in front of the Cluster, a gateway
+that turns us away."""
+
+import contextlib
+import select
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+Handler = Callable[[socket.socket], None]
+
+
+@contextlib.contextmanager
+def silent_server() -> Iterator[str]:
+    """Accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def served(handler: Handler) -> Iterator[str]:
+    """Serve each connection in a thread of its own, until the peer hangs up."""
+
+    class Connection(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            # The peer may hang up at any moment: tests ask for that.
+            with contextlib.suppress(OSError):
+                handler(self.request)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Connection) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def tls_in_front_of(address: str, context: ssl.SSLContext) -> Handler:
+    host, _, port = address.rpartition(":")
+
+    def forward(connection: socket.socket) -> None:
+        with (
+            context.wrap_socket(connection, server_side=True) as outside,
+            socket.create_connection((host, int(port))) as inside,
+        ):
+            while True:
+                readable = [outside] if outside.pending() else select.select([outside, inside], [], [])[0]
+                for source in readable:
+                    data = source.recv(1 << 16)
+                    if not data:
+                        return
+                    (inside if source is outside else outside).sendall(data)
+
+    return forward
+
+
+def turning_away_with(status: int) -> Handler:
+    """An HTTP/2 gateway that answers each request with this status, as one does that knows no such key."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    settings, headers, acknowledge, end_of_all = 4, 1, 1, 5
+    # One literal header field without indexing (RFC 7541, 6.2.2).
+    block = b"\x00\x07:status\x03" + str(status).encode()
+
+    def turn_away(connection: socket.socket) -> None:
+        with connection.makefile("rb") as reader:
+            reader.read(len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+            connection.sendall(frame(settings, 0, 0))
+            while len(head := reader.read(9)) == 9:
+                reader.read(int.from_bytes(head[:3], "big"))
+                if head[3] == settings and not head[4] & acknowledge:
+                    connection.sendall(frame(settings, acknowledge, 0))
+                elif head[3] == headers:
+                    connection.sendall(frame(headers, end_of_all, int.from_bytes(head[5:], "big"), block))
+
+    return turn_away
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """Makes certificates in a folder, with the openssl command."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.root = self._make("ca", "-x509")
+
+    def issue(self, name: str) -> KeyPair:
+        """A certificate for this DNS name, signed by us."""
+        pair = self._make(name)
+        extensions = self._folder / f"{name}.ext"
+        extensions.write_text(f"subjectAltName=DNS:{name}\nbasicConstraints=CA:FALSE\n")
+        self._run(
+            *("x509", "-req", "-in", pair.certificate, "-out", pair.certificate, "-days", "2"),
+            *("-CA", self.root.certificate, "-CAkey", self.root.key, "-CAcreateserial"),
+            *("-extfile", extensions),
+        )
+        return pair
+
+    def server_context(self, pair: KeyPair, *, asks_for_certificates: bool = False) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.certificate, pair.key)
+        context.set_alpn_protocols(["h2"])
+        if asks_for_certificates:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.root.certificate)
+        return context
+
+    def _make(self, name: str, *options: str) -> KeyPair:
+        pair = KeyPair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
+        self._run(
+            *("req", *options, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-subj", f"/CN={name}", "-keyout", pair.key, "-out", pair.certificate),
+        )
+        return pair
+
+    @staticmethod
+    def _run(*arguments: str | Path) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
