@@ -49,10 +49,11 @@ class Helpers:
         self._watch = watch
         self._dev_server = dev_server
         self._running: dict[HelperKey, _Running] = {}
-
-    def channels(self) -> Mapping[int, HelperKey]:
+        self.channels: Mapping[int, HelperKey] = {}
         """Descriptors to listen to."""
-        return {
+
+    def _list_channels(self) -> None:
+        self.channels = {
             running.process.channel.fileno(): key
             for key, running in self._running.items()
             if isinstance(running.process, HelperProcess)
@@ -64,6 +65,7 @@ class Helpers:
         except OSError as error:
             return [events.HelperDied(key, life, f"cannot be started: {error}")]
         self._running[key] = _Running(life, process)
+        self._list_channels()
         owner = HelperLife(key, life)
         if (ended := self._children.claim(process.pid, owner)) is not None:
             return self.ended(owner, ended.code, ended.signal)
@@ -117,6 +119,7 @@ class Helpers:
         """A helper was waited for. First what it said before its end."""
         told = self.receive(owner.key)
         running = self._running.pop(owner.key)
+        self._list_channels()
         how = f"killed by {signal_name}" if signal_name else f"exit status {code}"
         if isinstance(running.process, DevServerProcess):
             how = f"{how}: {running.process.gone()}"

@@ -47,6 +47,14 @@ class Loop:
         self._children = children
         self._helpers = helpers
         self._pidfds: set[int] = set()
+        self._heard: dict[tuple[str, int], float] = {}
+        """When each life was heard last, where the core was not told yet."""
+        self._due = -math.inf
+        """Not later than the fleet's next deadline."""
+        self._descriptors: set[int] = set()
+        self._poller = zmq.Poller()
+        for source in (bus.socket, control.socket, wakeup.fileno()):
+            self._poller.register(source, zmq.POLLIN)
 
     def run(
         self, performer: Performer, requests: Requests, started: events.Started, survivors: list[Survivor]
@@ -58,7 +66,7 @@ class Loop:
         for survivor in survivors:
             self._meet(survivor)
         while not performer.finished:
-            wait = self._wait()
+            wait = min(max(0.0, self._due - time.monotonic()), _LONGEST_WAIT)
             asleep = time.monotonic()
             ready = self._poll(wait)
             late = time.monotonic() - asleep - wait
@@ -66,27 +74,43 @@ class Loop:
                 _log.warning("the supervisor itself stood still", seconds=round(late, 1))
                 self._feed(events.Stalled(late))
             self._read(ready)
+            if time.monotonic() >= self._due:
+                self._tick()
+
+    def _tick(self) -> None:
+        """Heartbeats only ever put a deadline off, so `_due` may be too early by now: then nothing is due."""
+        self._tell_heard()
+        self._due = self._deadline()
+        if time.monotonic() >= self._due:
             self._feed(events.Tick())
 
-    def _wait(self) -> float:
+    def _tell_heard(self) -> None:
+        """Heartbeats only put deadlines off: they are told when one is judged, with their own times."""
+        for life, moment in self._heard.items():
+            self.fleet, _ = decide(self.fleet, events.Heard(*life), moment)
+        self._heard.clear()
+
+    def _deadline(self) -> float:
         deadline = next_deadline(self.fleet)
-        if deadline is None:
-            return _LONGEST_WAIT
-        return min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT)
+        return math.inf if deadline is None else deadline
 
     def _poll(self, wait: float) -> set[object]:
-        poller = zmq.Poller()
-        poller.register(self._bus.socket, zmq.POLLIN)
-        poller.register(self._control.socket, zmq.POLLIN)
-        poller.register(self._wakeup.fileno(), zmq.POLLIN)
-        for descriptor in (*self._helpers.channels(), *self._pidfds):
-            poller.register(descriptor, zmq.POLLIN)
+        self._listen()
         # Rounded up: a poll that ends a moment too early would only spin.
-        return {source for source, _ in poller.poll(math.ceil(wait * 1000))}
+        return {source for source, _ in self._poller.poll(math.ceil(wait * 1000))}
+
+    def _listen(self) -> None:
+        """Keep the poller in step with the helpers and survivors that there are."""
+        wanted = {*self._helpers.channels, *self._pidfds}
+        for descriptor in self._descriptors - wanted:
+            self._poller.unregister(descriptor)
+        for descriptor in wanted - self._descriptors:
+            self._poller.register(descriptor, zmq.POLLIN)
+        self._descriptors = wanted
 
     def _read(self, ready: set[object]) -> None:
         """What helpers announce comes before the deaths of what they announced."""
-        for descriptor, key in self._helpers.channels().items():
+        for descriptor, key in self._helpers.channels.items():
             if descriptor in ready:
                 for event in self._helpers.receive(key):
                     self._take(event)
@@ -142,7 +166,7 @@ class Loop:
                 self._feed(events.BecameReady(entity, incarnation))
             case messages.Heartbeat():
                 self.heartbeats[entity] = message
-                self._feed(events.Heard(entity, incarnation))
+                self._heard[entity, incarnation] = time.monotonic()
             case messages.Draining():
                 self._feed(events.LeftByItself(entity, incarnation, message.cause))
 
@@ -157,6 +181,7 @@ class Loop:
 
     def _feed(self, event: events.Event) -> None:
         """One event, and whatever comes of it at once."""
+        self._tell_heard()
         waiting = deque([event])
         while waiting:
             self.fleet, batch = decide(self.fleet, waiting.popleft(), time.monotonic())
@@ -165,3 +190,4 @@ class Loop:
                 for consequence in self._performer.perform(action):
                     waiting.append(consequence)
                     waiting += self._announced(consequence)
+        self._due = self._deadline()

@@ -130,7 +130,7 @@ class Performer:
         # Never announced, and its fork server is dead: then it is among the strays, or it never was.
         # Listing comes first: whoever is listed and was announced, was announced before.
         strays = self._children.strays(FORK_SERVER)
-        told = [event for key in self._helpers.channels().values() for event in self._helpers.receive(key)]
+        told = [event for key in self._helpers.channels.values() for event in self._helpers.receive(key)]
         announced = [event for event in told if isinstance(event, events.Forked)]
         known = {event.pid for event in announced}
         self._children.kill_strays([pid for pid in strays if pid not in known])
