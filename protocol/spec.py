@@ -3,7 +3,6 @@
 Durations are seconds. Paths are absolute. Secrets are named by their files, never held.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -49,10 +48,9 @@ class ProgramSpec(msgspec.Struct, frozen=True, kw_only=True):
     worker: dict[str, WorkerOption] = {}
     task_queue: str
 
-    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            yield name, dict.fromkeys(value, "…") if name == "env" else value
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return list({**fields, "env": dict.fromkeys(self.env, "…")}.items())
 
     def __repr__(self) -> str:
         """Without the values of `env`, which may be secrets: a repr ends up in logs and tracebacks."""
