@@ -130,6 +130,10 @@ def _pool_rules(table: Key, pool: Pool) -> Iterator[Violation]:
             ((*restart, "backoff"), (*restart, "backoff_max")),
             f'must not be longer than backoff_max, "{format_duration(pool.restart.backoff_max)}"',
         )
+    if pool.workers == ():
+        yield Violation(
+            ((*table, "workers"),), "must name at least one of workflow, activity, nexus, or be left out"
+        )
     if pool.workers is not None and len(set(pool.workers)) < len(pool.workers):
         yield Violation(((*table, "workers"),), "must name each worker once")
     worker = (*table, "worker")

@@ -78,7 +78,7 @@ class Places:
         elif self._next[1] == "[":
             self._advance()
             index = 0
-            while self._next[1] not in {"]", ""}:
+            while self._next[1] not in {"]", "}", ""}:
                 if self._next[1] in {",", "\n"}:
                     self._advance()
                 else:

@@ -80,10 +80,10 @@ def shown(key: Key, value: Any) -> str | None:
 def explain(error: ErrorDetails, model: type[BaseModel]) -> tuple[Key, str | None, str]:
     """Key, value and remedy of one validation error of pydantic's."""
     key: Key = tuple(error["loc"])
-    about_key = bool(key) and key[-1] == _KEY_MARK
+    kind = error["type"]
+    about_key = kind == REFUSED and key[-1] == _KEY_MARK
     if about_key:
         key = key[:-1]
-    kind = error["type"]
     if kind == "extra_forbidden":
         return key, None, _unknown(key, model)
     if kind == "missing":
@@ -115,9 +115,11 @@ _SENTENCES: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "greater_than_equal": lambda context: f"must be at least {context['ge']}",
     "less_than_equal": lambda context: f"must be at most {context['le']}",
     "literal_error": _one_of,
-    "too_short": lambda _: "must name at least one, or be left out",
 }
-_COMPLETE: Final = {"greater_than", "greater_than_equal", "less_than_equal", "literal_error", "too_short"}
+_COMPLETE: Final = {
+    *("dict_type", "model_type", "literal_error"),
+    *("greater_than", "greater_than_equal", "less_than_equal"),
+}
 """Sentences that need no example."""
 
 

@@ -161,7 +161,7 @@ class Restart(Table):
 
 
 class Rollout(Table):
-    """How entities are replaced when code or settings change."""
+    """How many entities more and fewer there may be while they are replaced. Not both 0."""
 
     max_surge: Annotated[int, Field(ge=0, le=MAX_ENTITIES)] = Field(
         default=1, description="Entities above the pool's size meanwhile.", examples=[1]
@@ -189,7 +189,7 @@ class Pool(Table):
     workers: (
         Annotated[
             tuple[Literal["workflow", "activity", "nexus"], ...],
-            Field(strict=False, min_length=1, json_schema_extra={"uniqueItems": True}),
+            Field(strict=False, json_schema_extra={"minItems": 1, "uniqueItems": True}),
         ]
         | None
     ) = Field(

@@ -52,7 +52,7 @@ def entity_spec(
     cluster_address: str | None,
     log_format: Literal["console", "json"],
 ) -> EntitySpec:
-    """Everything one life of one entity needs. `cluster_address`: see `embedded_address` of `cluster_spec`."""
+    """Everything one life of one entity needs. `cluster_address`: where an embedded one listens."""
     return EntitySpec(
         fleet=config.fleet.name,
         entity=entity,

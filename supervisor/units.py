@@ -93,13 +93,13 @@ def format_size(size: int) -> str:
 
 
 def _as_string(value: object, unit: str, example: str) -> str:
-    whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9
+    whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LONGEST
     return f'"{value}{unit}"' if whole else f'"{example}"'
 
 
 def _duration_remedy(value: str) -> str:
     text = value.strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
+    if re.fullmatch(r"[0-9]{1,8}", text) and int(text) <= LONGEST:
         return f'needs a unit: "{text}s" for seconds, "{text}ms" for milliseconds'
     milliseconds = _total(text, _MEANT_DURATION, _MILLISECONDS)
     whole = milliseconds is not None and abs(milliseconds - round(milliseconds)) < 1e-6

@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from temporal_fleet.supervisor.values import PositiveDuration
 
-# Millions of slots are a slip of the hand, and the SDK allocates some of them up front.
+# More is a slip of the hand; a cache of 2**31 was seen to abort the process inside the SDK's core.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+# Each is a request that stays open at the Cluster.
+Polls = Annotated[int, Field(ge=1, le=1000)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -36,13 +38,13 @@ class WorkerOptions(BaseModel):
     max_concurrent_nexus_tasks: Count | None = Field(
         default=None, description="Nexus tasks at one time.", examples=[50]
     )
-    max_concurrent_workflow_task_polls: Count | None = Field(
+    max_concurrent_workflow_task_polls: Polls | None = Field(
         default=None, description="Polls for Workflow Tasks at one time.", examples=[5]
     )
     nonsticky_to_sticky_poll_ratio: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
         default=None, description="Share of those polls that the normal queue gets.", examples=[0.2]
     )
-    max_concurrent_activity_task_polls: Count | None = Field(
+    max_concurrent_activity_task_polls: Polls | None = Field(
         default=None, description="Polls for activities at one time.", examples=[5]
     )
     no_remote_activities: bool | None = Field(
