@@ -28,7 +28,7 @@ from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.report import EventReport, StatusReport
 from temporal_fleet.protocol.rundir import ipc
 from temporal_fleet.supervisor.cli.failure import Failure, Problems, say
-from temporal_fleet.supervisor.cli.place import Place
+from temporal_fleet.supervisor.cli.place import Place, named_otherwise
 from temporal_fleet.supervisor.cli.presence import Absent, Busy, Forbidden, Listening, look, process_state
 
 PATIENCE = 5.0
@@ -77,10 +77,11 @@ def find(place: Place) -> Listening:
 
 def _how_to_start(place: Place) -> tuple[str, ...]:
     if place.config is None:
-        return (f"start it with: temporal-fleet run PROGRAM -q QUEUE --name {place.name}",)
+        return (f"start it with: temporal-fleet run PROGRAM -q QUEUE --name {place.name}", *named_otherwise())
     return (
         f"start it with: temporal-fleet up -c {place.config}",
         "if it runs elsewhere (as another user, or under systemd): set [fleet] run_dir in its file",
+        *named_otherwise(),
     )
 
 
@@ -128,7 +129,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         self._send(request)
         reply = self._await(request, progress)
         if isinstance(reply, Rejected):
-            raise Refused(f"the fleet {self.place.name} refused, and nothing was changed:", reply.problems)
+            raise Refused("the fleet refused, and nothing was changed:", reply.problems)
         if not isinstance(reply, expected):
             raise Failure(
                 f"the supervisor (PID {self.pid}) answered a {type(request).__name__} with a "

@@ -3,6 +3,7 @@
 Exit status: 0, 1 (it failed, or whoever read our output went away), 2 (misuse), 130 (Ctrl-C).
 """
 
+import os
 import sys
 from typing import NoReturn
 
@@ -46,7 +47,15 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool
     ctx.exit()
 
 
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_SETTINGS = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 110,
+    # https://no-color.org
+    "color": False if os.environ.get("NO_COLOR") else None,
+}
+
+
+@click.group(cls=_InOrder, context_settings=_SETTINGS)
 @click.option(
     "--version",
     is_flag=True,

@@ -111,22 +111,20 @@ def _folder(path: Path) -> Path:
 
 def _without_a_file() -> tuple[str, ...]:
     """What to do when no config file tells where the fleet is."""
-    running = _running()
     return (
-        *(f"fleet {name} runs: name it with --fleet {name}" for name in running),
+        *named_otherwise(),
         "name the file with -c FILE, or write one with: temporal-fleet init",
     )
 
 
-def _running() -> list[str]:
-    """The fleets in the default place whose supervisor is there."""
+def named_otherwise() -> tuple[str, ...]:
+    """The fleets in the default place that run: one of them may be meant."""
     if os.environ.get("RUNTIME_DIRECTORY"):
-        return []
+        return ()
     places = defaults.run_directory("any", os.environ).parent
     try:
-        names = sorted(
-            folder.name for folder in places.iterdir() if defaults.name_from(folder.name) == folder.name
-        )
+        names = sorted(path.name for path in places.iterdir() if defaults.name_from(path.name) == path.name)
     except OSError:
-        return []
-    return [name for name in names if isinstance(look(by_name(name).run), Listening)]
+        return ()
+    running = [name for name in names if isinstance(look(by_name(name).run), Listening)]
+    return tuple(f"a fleet {name} runs; it is meant with: --fleet {name}" for name in running)

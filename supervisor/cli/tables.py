@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from temporal_fleet.protocol.report import EntityReport, ExitReport, PoolReport, StatusReport
+from temporal_fleet.protocol.report import EntityReport, PoolReport, StatusReport
 from temporal_fleet.supervisor.cli.human import duration, size
 
 R = TypeVar("R")
@@ -108,19 +108,19 @@ def _entities(entities: Sequence[EntityReport], now: float) -> Table:
             ">evicted": lambda entity: str(entity.evictions),
             ">resurrected": lambda entity: str(entity.resurrections),
             ">activities": lambda entity: str(entity.inflight_activities),
-            "?last exit": lambda entity: last_exit(entity.last_exit, now),
+            "?last exit": lambda entity: _last_exit(entity, now),
             "?reason": lambda entity: Text(entity.reason, "yellow"),
         },
     )
 
 
-def last_exit(report: ExitReport | None, now: float) -> str:
-    """`signal SIGKILL, 12s ago: killed from outside`."""
-    if report is None:
+def _last_exit(entity: EntityReport, now: float) -> str:
+    """`12s ago: killed by SIGKILL`; nothing for one that left in order and is back: that is no news."""
+    report = entity.last_exit
+    if report is None or (report.code == 0 and entity.state == "ready"):
         return ""
-    how = report.signal or ("code unknown" if report.code is None else f"code {report.code}")
-    ago = f"{how}, {duration(now - report.time)} ago"
-    return f"{ago}: {report.cause}" if report.cause else ago
+    how = report.signal or ("unknown" if report.code is None else f"exit status {report.code}")
+    return f"{duration(now - report.time)} ago: {report.cause or how}"
 
 
 def _state(state: str) -> Text:
@@ -129,7 +129,7 @@ def _state(state: str) -> Text:
 
 def _table(rows: Sequence[R], columns: Mapping[str, Callable[[R], str | Text]]) -> Table:
     """`>` before a title: numbers, to the right; `?`: no such column while it has nothing to say."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     filled = []
     for title, cell in columns.items():
         cells = [cell(row) for row in rows]

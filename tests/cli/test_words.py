@@ -79,4 +79,4 @@ def test_what_becomes_the_supervisor_holds_no_ballast() -> None:
     """`up` imports the command and then stays for ever, under a budget of memory."""
     code = "import sys, temporal_fleet.supervisor.cli.main; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert {"rich", "tomlkit", "temporalio", "asyncio", "email"}.isdisjoint(loaded.split())
+    assert {"rich", "tomlkit", "temporalio", "pydantic", "asyncio", "email"}.isdisjoint(loaded.split())
