@@ -140,8 +140,8 @@ def test_a_long_request_is_waited_for_while_the_supervisor_lives(command: Comman
 
 def test_a_supervisor_that_dies_before_it_answers(command: Command, run_dir: Path) -> None:
     def die(_: ControlRequest) -> Iterator[ControlReply]:
+        yield from ()
         raise End
-        yield
 
     with stand_in(run_dir, die) as pid:
         told = command("reload", *SHOP)
@@ -279,8 +279,8 @@ def test_stop_waits_until_the_supervisor_is_gone(command: Command, run_dir: Path
 
 def test_a_supervisor_that_is_gone_at_once_has_stopped(command: Command, run_dir: Path) -> None:
     def stop(request: ControlRequest) -> Iterator[ControlReply]:
+        yield from ()
         raise End
-        yield
 
     with stand_in(run_dir, stop):
         done = command("stop", *SHOP)
