@@ -31,10 +31,10 @@ def reload(place: Place, no_wait: bool) -> None:
 @fleet_options
 @no_wait_option
 def restart(place: Place, target: str | None, no_wait: bool) -> None:
-    """Replace entities by ones with new code.
+    """Replace entities one by one.
 
-    TARGET is an entity or a pool; all are replaced when there is none. One by one, with code that is
-    imported anew. Clears `failed`."""
+    TARGET is a pool, all of whose code is imported anew, or an entity, which gets the code that its pool
+    has; without one every pool is meant. Clears `failed`."""
     with Supervisor(place) as supervisor:
         carry_out(supervisor, Restart(id=new_id(), target=target), wait=not no_wait)
 

@@ -50,6 +50,7 @@ def scale(place: Place, pools: dict[str, int], no_wait: bool) -> None:
         report = supervisor.status()
         if report.fleet.config is None:
             _must_exist(pools, [pool.name for pool in report.pools])
+            _must_be_possible(pools)
             say(f"{place.name} runs without a config file: nothing of this is kept on disk")
             carry_out(supervisor, Scale(id=new_id(), pools=pools), wait=not no_wait)
         else:
@@ -97,6 +98,15 @@ def _file_of(place: Place, running: Path) -> Path:
             f"name that file: temporal-fleet scale -c {running}",
         )
     return place.config
+
+
+def _must_be_possible(pools: dict[str, int]) -> None:
+    """What a file would be held to."""
+    from temporal_fleet.supervisor.settings import MAX_ENTITIES
+
+    for name, size in pools.items():
+        if size > MAX_ENTITIES:
+            raise click.UsageError(f"{name}={size}: a pool has at most {MAX_ENTITIES} entities")
 
 
 def _must_exist(pools: dict[str, int], known: Collection[str]) -> None:

@@ -142,10 +142,12 @@ def test_a_fleet_without_a_file_is_scaled_as_it_runs(command: Command, run_dir: 
     with stand_in(run_dir, fleet(None)):
         done = command("scale", "orders=6", "--fleet", "shop")
         unknown = command("scale", "billing=6", "--fleet", "shop")
+        too_many = command("scale", "orders=999999", "--fleet", "shop")
     assert done.status == 0, done
     assert "nothing of this is kept on disk" in done.err
     assert "scales {'orders': 6}" in done.err
     assert unknown.status == 2, unknown
+    assert too_many.status == 2, too_many
 
 
 def test_a_fleet_named_by_its_name_has_its_file_edited(
