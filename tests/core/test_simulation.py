@@ -1,0 +1,99 @@
+"""The core in a simulated world: whatever happens, in whatever order, the invariants hold after every event,
+and when it stops happening the fleet becomes what its config says.
+
+Millions of events: python -m tests.core.simulation --events 5000000
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tests.core.simulation import (
+    CHAOS,
+    OPERATIONS,
+    come_to_an_end,
+    come_to_rest,
+    new_world,
+    random_pools,
+    run,
+)
+from tests.core.world import World
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_invariants_hold_through_long_chaos_and_the_fleet_converges(seed: int) -> None:
+    seen = run(seed, limit=40_000).invariants.seen
+    # The checks are worth nothing for what never happened.
+    for what in (
+        "backoff",
+        "crash loop",
+        "cluster death",
+        "never was",
+        "ordered death",
+        "ready entity replaced",
+        "rest",
+        "rest with places given up",
+        "Accept",
+        "DumpStacks",
+        "Finish",
+        "ForkRefused",
+        "Found",
+        "HelperRefused",
+        "KillHelper",
+        "LeftByItself",
+        "Reject",
+        "Stalled",
+    ):
+        assert seen[what] > 0, f"{what}: never happened in the run of seed {seed}"
+
+
+class FleetUnderChaos(RuleBasedStateMachine):
+    """Short schedules, which hypothesis cuts down to the few steps that matter when one fails."""
+
+    world: World
+
+    @initialize(seed=st.integers(0, 2**32 - 1), faults=st.booleans())
+    def start(self, seed: int, faults: bool) -> None:
+        self.world = new_world(Random(seed))
+        if faults:
+            self.world.faults = replace(CHAOS)
+
+    @precondition(lambda self: not self.world.finished)
+    @rule(operation=st.sampled_from(list(OPERATIONS)))
+    def something_happens(self, operation: Callable[[World], None]) -> None:
+        operation(self.world)
+
+    @rule(steps=st.integers(1, 60))
+    def time_goes_by(self, steps: int) -> None:
+        for _ in range(steps):
+            self.world.step()
+
+    @rule()
+    def the_supervisor_is_killed_and_another_starts(self) -> None:
+        self.world.lose_supervisor()
+        self.world.start(random_pools(self.world.random))
+
+    @precondition(lambda self: not self.world.finished)
+    @rule(now=st.booleans())
+    def it_is_told_to_stop(self, now: bool) -> None:
+        come_to_an_end(self.world, now)
+
+    def teardown(self) -> None:
+        if hasattr(self, "world") and not self.world.finished:
+            come_to_rest(self.world)
+            come_to_an_end(self.world, now=False)
+
+
+TestFleetUnderChaos = FleetUnderChaos.TestCase
+TestFleetUnderChaos.settings = settings(
+    max_examples=60,
+    stateful_step_count=30,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
