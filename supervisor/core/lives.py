@@ -158,7 +158,7 @@ def died(draft: Draft, event: events.Died) -> None:
         return
     if entity.pid is None and event.code is None and event.signal is None:
         draft.emit("entity.never-was", Level.DEBUG, "its fork server died before it forked", entity)
-        draft.change(entity, Change.RETRY_NOW)
+        begin_anew(draft, entity)
         return
     outcome = Exit(draft.now, event.code, event.signal, _cause(entity, event), _meaning(draft, entity, event))
     entity = draft.set(entity, last_exit=outcome)

@@ -11,12 +11,11 @@ and goes when all that are wanted are new.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from temporal_fleet.protocol.exits import Verdict
 from temporal_fleet.supervisor.core.fleet import Entity, Pool
 from temporal_fleet.supervisor.core.states import State
 
 _ON_ITS_WAY = frozenset({State.WAITING, State.STARTING, State.DRAINING, State.BACKOFF})
-_STANDING = frozenset({State.READY, State.STOPPED})
-"""A place that its own restart policy ended holds up no roll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def _leave(
     if not any(e.ordinal <= pool.desired for e in outdated):
         candidates += sorted(fresh_excess, key=lambda e: -e.ordinal)
     settled = not any(e.state in _ON_ITS_WAY or e in outdated for e in within)
-    spare = sum(e.state in _STANDING for e in members) - (pool.desired - pool.rollout.max_unavailable)
+    spare = sum(_stands(e) for e in members) - (pool.desired - pool.rollout.max_unavailable)
     leave = []
     for entity in candidates:
         if entity.state is not State.READY:
@@ -81,6 +80,14 @@ def _leave(
         elif settled and entity.ordinal > pool.desired:
             leave.append(entity)
     return leave
+
+
+def _stands(entity: Entity) -> bool:
+    """Whether a roll may go on, as far as this place goes. One that ended in order, and that its restart
+    policy leaves at that, holds nothing up; one that crashed does."""
+    ended = entity.last_exit
+    left = entity.state is State.STOPPED and ended is not None and ended.meaning is Verdict.LEFT
+    return left or entity.state is State.READY
 
 
 @dataclass(frozen=True, slots=True)
