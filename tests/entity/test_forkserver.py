@@ -180,6 +180,23 @@ def test_a_fork_that_the_kernel_refuses_is_said_so(tmp_path: Path, processes: st
             assert answer.reason.startswith("EAGAIN: ")
 
 
+def test_numbers_of_numpy_differ_between_entities(
+    server: ForkServerProcess, tmp_path: Path, facts: Path
+) -> None:
+    """Its global generator is copied by a fork, and nobody else seeds it anew. (No numpy here: a module of
+    that name that says when it was told to.)"""
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").touch()
+    (tmp_path / "numpy" / "random.py").write_text(
+        "import os, pathlib\n"
+        "def seed():\n    pathlib.Path(os.environ['FACTS'], f'{os.getpid()}.seeded').touch()\n"
+    )
+    spec = program(tmp_path, ACTIVITY + "import numpy.random\n")
+    server.prepared(spec)
+    seeded = facts / f"{server.fork('shop-1', spec, NOBODY)}.seeded"
+    wait_until(seeded.exists, what="an entity that seeds numpy's generator")
+
+
 ACTIVITY = """
 from temporalio import activity
 
