@@ -34,52 +34,49 @@ class Moves:
 
 def moves(pool: Pool, members: Sequence[Entity]) -> Moves:
     """The next moves in a pool. Its places, by ordinal, in any state."""
-    staying = [e for e in members if e.is_live and e.state is not State.DRAINING]
-    outdated = [e for e in staying if e.version != pool.version]
-    surge = _surge_ordinals(pool, outdated)
-    wanted = {*range(1, pool.desired + 1), *surge}
-    present = {e.ordinal for e in members}
-    leave = _leave(pool, members, staying, outdated)
+    rolling = sum(e.ordinal <= pool.desired and _is_outdated(pool, e) for e in members)
+    last = pool.desired + min(pool.rollout.max_surge, rolling)
     running = sum(e.is_live for e in members)
     room = max(0, pool.desired + pool.rollout.max_surge - running)
-    waiting = [e for e in members if e.state is State.WAITING and e.ordinal in wanted]
+    waiting = [e.id for e in members if e.state is State.WAITING and e.ordinal <= last]
+    present = {e.ordinal for e in members}
     return Moves(
-        add=tuple(sorted(wanted - present)),
-        remove=tuple(e.id for e in members if not e.is_live and e.ordinal not in wanted),
-        leave=tuple(e.id for e in leave),
-        start=tuple(e.id for e in waiting[:room]),
+        add=tuple(n for n in range(1, last + 1) if n not in present),
+        remove=tuple(e.id for e in members if not e.is_live and e.ordinal > last),
+        leave=_leave(pool, [e for e in members if e.is_live or e.ordinal <= last], rolling > 0),
+        start=tuple(waiting[:room]),
     )
 
 
-def _surge_ordinals(pool: Pool, outdated: Sequence[Entity]) -> set[int]:
-    """Places above the desired size that a roll wants now."""
-    within = [e for e in outdated if e.ordinal <= pool.desired]
-    first = pool.desired + 1
-    return set(range(first, first + min(pool.rollout.max_surge, len(within))))
+def _is_outdated(pool: Pool, entity: Entity) -> bool:
+    """Whether it is to be replaced, and nobody told it yet."""
+    return entity.is_live and entity.state is not State.DRAINING and entity.version != pool.version
 
 
-def _leave(
-    pool: Pool, members: Sequence[Entity], staying: Sequence[Entity], outdated: Sequence[Entity]
-) -> list[Entity]:
-    """Who is to drain, without ever taking the pool below what it must keep ready."""
-    excess = [e for e in staying if e.ordinal > pool.desired]
-    fresh_excess = [e for e in excess if e not in outdated]
-    within = [e for e in members if e.ordinal <= pool.desired]
+def _leave(pool: Pool, members: Sequence[Entity], rolling: bool) -> tuple[str, ...]:
+    """Who is to drain, without ever taking the pool below what it must keep ready.
+
+    Surplus entities go before the wanted ones, and new surplus stands in until the roll is over.
+    """
+    outdated = [e for e in members if _is_outdated(pool, e)]
     candidates = sorted(outdated, key=lambda e: (e.ordinal <= pool.desired, e.ordinal))
-    if not any(e.ordinal <= pool.desired for e in outdated):
-        candidates += sorted(fresh_excess, key=lambda e: -e.ordinal)
-    settled = not any(e.state in _ON_ITS_WAY or e in outdated for e in within)
+    if not rolling:
+        surplus = (e for e in members if e.ordinal > pool.desired and e.version == pool.version)
+        staying = [e for e in surplus if e.is_live and e.state is not State.DRAINING]
+        candidates += sorted(staying, key=lambda e: -e.ordinal)
+    coming = any(e.state in _ON_ITS_WAY for e in members if e.ordinal <= pool.desired)
+    settled = not rolling and not coming
     spare = sum(_stands(e) for e in members) - (pool.desired - pool.rollout.max_unavailable)
     leave = []
     for entity in candidates:
         if entity.state is not State.READY:
-            leave.append(entity)
+            leave.append(entity.id)
         elif spare > 0:
             spare -= 1
-            leave.append(entity)
+            leave.append(entity.id)
         elif settled and entity.ordinal > pool.desired:
-            leave.append(entity)
-    return leave
+            leave.append(entity.id)
+    return tuple(leave)
 
 
 def _stands(entity: Entity) -> bool:
