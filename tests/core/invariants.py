@@ -106,6 +106,9 @@ class Invariants:
         for action in actions:
             self._book_action(before, event, after, action, now)
         self._nobody_fails_without_cause(before, after)
+        self._helpers_are_told(before, after, actions)
+        self._nobody_is_left_to_a_dead_fork_server(after)
+        self._a_stall_is_nobodys_silence(event, actions)
         self._never_too_many(after, actions)
         self._enough_stay_ready(before, event, after, actions)
         self._requests_are_answered(event, before, after, actions)
@@ -346,6 +349,34 @@ class Invariants:
             server = after.helpers.get(pool.fork_server) if pool else None
             refused = server is not None and server.state is HelperState.REFUSED
             assert refused or name in self.may_fail, f"{name} failed without cause: {place.reason}"
+
+    def _helpers_are_told(self, before: Fleet, after: Fleet, actions: tuple[act.Action, ...]) -> None:
+        """A helper is never only believed to be started or told to go."""
+        started = {a.key for a in actions if isinstance(a, act.StartHelper)}
+        stopped = {a.key for a in actions if isinstance(a, act.StopHelper)}
+        for key, helper in after.helpers.items():
+            old = before.helpers.get(key)
+            if old is None or old.life != helper.life:
+                assert key in started, f"{helper} was never started"
+            elif old.state is not helper.state and helper.state in {
+                HelperState.STOPPING,
+                HelperState.REFUSED,
+            }:
+                assert key in stopped, f"{helper} was not told"
+
+    def _nobody_is_left_to_a_dead_fork_server(self, after: Fleet) -> None:
+        """Its death is told once: who it did not announce is sought at once, or nobody ever would be."""
+        for place in after.entities.values():
+            if place.state is State.STARTING and place.pid is None:
+                life = self.lives[place.id]
+                assert self.helpers.get(_key(life)) == life.server_life, (
+                    f"{place} waits for a dead fork server"
+                )
+
+    def _a_stall_is_nobodys_silence(self, event: events.Event, actions: tuple[act.Action, ...]) -> None:
+        if isinstance(event, events.Stalled):
+            blamed = [action for action in actions if isinstance(action, act.DumpStacks)]
+            assert not blamed, f"{blamed} after the supervisor's own stall"
 
     def _enough_stay_ready(
         self, before: Fleet, event: events.Event, after: Fleet, actions: tuple[act.Action, ...]
