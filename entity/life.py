@@ -67,19 +67,26 @@ def live(spec: EntitySpec, loaded: LoadedProgram) -> NoReturn:
         code = _live(spec, loaded)
     # Whatever it is, SystemExit included: below is the only way out.
     except BaseException as error:
-        line = f"temporal-fleet: entity {spec.entity} cannot live: {summary(error)}\n"
-        with suppress(OSError):
-            os.write(2, line.encode())
+        _say_early(spec, f"cannot live: {summary(error)}")
     finally:
         os._exit(code)
 
 
 def _live(spec: EntitySpec, loaded: LoadedProgram) -> ExitCode:
     files = RunDirectory(spec.run_dir)
-    box = BlackBoxWriter(
-        files.blackbox(spec.entity, spec.incarnation), spec.entity, spec.incarnation, own_identity()
-    )
-    register_stack_dumper(files.stacks(spec.entity, spec.incarnation))
+    blackbox = files.blackbox(spec.entity, spec.incarnation)
+    stacks = files.stacks(spec.entity, spec.incarnation)
+    try:
+        box = BlackBoxWriter(blackbox, spec.entity, spec.incarnation, own_identity())
+        register_stack_dumper(stacks)
+    except OSError as error:
+        _say_early(spec, f"cannot write to {files.entities}: {error.strerror}")
+        return ExitCode.NO_BLACK_BOX
+    if _is_superseded(spec, files):
+        _say_early(spec, "another supervisor has its place by now: it leaves")
+        blackbox.unlink(missing_ok=True)
+        stacks.unlink(missing_ok=True)
+        return ExitCode.STOPPED
     guard_streams()
     # What `ps` and `top` show, where they may; the command line is the fork server's.
     with suppress(OSError):
@@ -98,6 +105,25 @@ def _live(spec: EntitySpec, loaded: LoadedProgram) -> ExitCode:
     life.close()
     _clean_up(ending.code)
     return ending.code
+
+
+def _is_superseded(spec: EntitySpec, files: RunDirectory) -> bool:
+    """Whether the run directory has another supervisor than the one that ordered this life.
+
+    That one wrote its PID into the lock before it looked for black boxes; we look at the lock after we made
+    ours: so it has found us, or we see it. Without this a life that was slow to begin would be a second one.
+    """
+    try:
+        holder = files.lock.read_text().strip()
+    except FileNotFoundError:
+        return False
+    return holder not in {"", str(spec.supervisor_pid)}
+
+
+def _say_early(spec: EntitySpec, text: str) -> None:
+    """What has to be said before there is a log."""
+    with suppress(OSError):
+        os.write(2, f"temporal-fleet: entity {spec.entity} {text}\n".encode())
 
 
 class _Life:

@@ -21,6 +21,8 @@ class ExitCode(IntEnum):
     """The Cluster answers, and refuses: credentials, namespace (EX_NOPERM)."""
     PROGRAM_UNUSABLE = 78
     """The Worker Program cannot be run as configured: nothing in it, options that contradict (EX_CONFIG)."""
+    NO_BLACK_BOX = 73
+    """The run directory takes no files of it: full, or not writable (EX_CANTCREAT)."""
     ORPHANED = 75
     """It drained by itself, since no supervisor came back in time (EX_TEMPFAIL)."""
 
@@ -34,6 +36,8 @@ class Verdict(Enum):
     """Counts against its restart intensity."""
     CLUSTER = "cluster"
     """The Cluster's doing: never counted, retried for ever, slowly."""
+    HOST = "host"
+    """The machine's doing: never counted, retried for ever, slowly."""
     PROGRAM = "program"
     """Retrying cannot help: it stands still until somebody changes something."""
 
@@ -44,6 +48,7 @@ _VERDICTS = {
     ExitCode.CLUSTER_UNREACHABLE: Verdict.CLUSTER,
     ExitCode.CLUSTER_REFUSED: Verdict.CLUSTER,
     ExitCode.PROGRAM_UNUSABLE: Verdict.PROGRAM,
+    ExitCode.NO_BLACK_BOX: Verdict.HOST,
 }
 
 

@@ -169,9 +169,9 @@ def died(draft: Draft, event: events.Died) -> None:
     elif pool is None:
         draft.emit(*_kind(outcome), f"{outcome.cause}; it was outdated", entity)
         begin_anew(draft, entity)
-    elif outcome.meaning is Verdict.CLUSTER:
+    elif outcome.meaning in {Verdict.CLUSTER, Verdict.HOST}:
         wait = slow_delay(pool.restart, _salt(entity))
-        _say_once(draft, entity, "entity.cluster", outcome.cause)
+        _say_once(draft, entity, f"entity.{outcome.meaning.value}", outcome.cause)
         draft.change(entity, Change.RETRY_LATER, deadline=draft.now + wait, reason=outcome.cause)
     elif outcome.meaning is Verdict.PROGRAM:
         draft.change(entity, Change.GIVE_UP, reason=outcome.cause)
