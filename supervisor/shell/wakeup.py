@@ -16,19 +16,20 @@ class Wakeup:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        # A full pair loses only repetitions: the loop wakes anyway.
+        self._received: set[int] = set()
+        # The bytes in the pair only wake: which signal it was, a full pair would lose.
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        self._previous = {number: signal.signal(number, _nothing) for number in HANDLED}
+        self._previous = {number: signal.signal(number, self._note) for number in HANDLED}
 
     def fileno(self) -> int:
         return self._reader.fileno()
 
     def received(self) -> set[int]:
         """The signals since the last time, each once for a repetition that nobody could tell apart."""
-        numbers: set[int] = set()
         with contextlib.suppress(BlockingIOError):
-            while data := self._reader.recv(4096):
-                numbers.update(data)
+            while self._reader.recv(4096):
+                pass
+        numbers, self._received = self._received, set()
         return numbers
 
     def close(self) -> None:
@@ -38,6 +39,5 @@ class Wakeup:
         self._reader.close()
         self._writer.close()
 
-
-def _nothing(_number: int, _frame: FrameType | None) -> None:
-    """The wakeup descriptor has been written to already."""
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._received.add(number)
