@@ -1,15 +1,22 @@
 """The supervisor's own log lines: structlog, console or JSON, on stderr. What is worth a line is not
 decided here."""
 
+import io
 import logging
+import os
+import select
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
+_PATIENCE_MS = 200
+
 
 def configure(log_format: Literal["console", "json"], fleet: str) -> None:
+    # Whoever writes there, a traceback at the very end included.
+    sys.stderr = Unbreakable(2)
     renderer: Any = (
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
@@ -27,27 +34,48 @@ def configure(log_format: Literal["console", "json"], fleet: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=_Unbreakable()),  # type: ignore[arg-type]
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, sys.stderr)),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(fleet=fleet)
 
 
-class _Unbreakable:
-    """stderr whose reader may go away: a closed terminal must not end a fleet."""
+class Unbreakable(io.TextIOBase):
+    """A stream whose reader may go away, or stand still: neither may end or hold up a fleet. What the
+    descriptor does not take is lost."""
 
-    def write(self, text: str) -> None:
+    encoding = "utf-8"
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._poller = select.poll()
+        self._poller.register(descriptor, select.POLLOUT)
+        self._patience = _PATIENCE_MS
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        data = text.encode("utf-8", "backslashreplace")
         try:
-            sys.stderr.write(text)
+            while data and self._has_room():
+                data = data[os.write(self._descriptor, data[: select.PIPE_BUF]) :]
         except OSError:
             # Nobody is left to be told.
-            return
+            pass
+        return len(text)
 
-    def flush(self) -> None:
-        try:
-            sys.stderr.flush()
-        except OSError:
-            return
+    def _has_room(self) -> bool:
+        """For PIPE_BUF bytes, without waiting. A reader that stands still is waited for once."""
+        ready = bool(self._poller.poll(self._patience))
+        self._patience = _PATIENCE_MS if ready else 0
+        return ready
 
 
 def _without_none(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
