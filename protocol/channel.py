@@ -41,17 +41,27 @@ class Channel(Generic[T]):
         Raises ChannelClosed at the end, and BlockingIOError on a non-blocking socket with nothing to read.
         """
         while True:
-            try:
-                size = self.socket.recv_into(self._buffer)
-            except ConnectionResetError as error:
-                raise ChannelClosed from error
-            if size == 0:
-                raise ChannelClosed
-            try:
-                return self._decoder.decode(bytes(memoryview(self._buffer)[:size]))
-            except PeerRubbish as rubbish:
-                self.rubbish += 1
-                print(f"temporal-fleet: dropped a frame: {rubbish}", file=sys.stderr, flush=True)
+            message = self.receive_frame()
+            if message is not None:
+                return message
+
+    def receive_frame(self) -> T | None:
+        """The message of the next frame, None when it was rubbish: for who must not be held up by a flood.
+
+        Raises as `receive` does.
+        """
+        try:
+            size = self.socket.recv_into(self._buffer)
+        except ConnectionResetError as error:
+            raise ChannelClosed from error
+        if size == 0:
+            raise ChannelClosed
+        try:
+            return self._decoder.decode(bytes(memoryview(self._buffer)[:size]))
+        except PeerRubbish as rubbish:
+            self.rubbish += 1
+            print(f"temporal-fleet: dropped a frame: {rubbish}", file=sys.stderr, flush=True)
+            return None
 
     def send(self, message: msgspec.Struct) -> None:
         """Send one message, whole or not at all.

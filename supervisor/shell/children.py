@@ -9,18 +9,18 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import psutil
 
+from temporal_fleet.protocol.process import ProcessIdentity, is_alive, start_time
 from temporal_fleet.supervisor.core.fleet import HelperKey
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SWEEP_LIMIT = 2.0
-_UNCLAIMED_LIMIT = 4096
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,20 @@ class Ended:
     signal: str | None
 
 
+@dataclass(frozen=True)
+class _Foreign:
+    life: EntityLife
+    process: ProcessIdentity
+
+
 def become_subreaper() -> None:
     """Raises OSError when the kernel refuses."""
     if _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def die_with_parent() -> None:
-    """For a helper, between fork and exec: SIGKILL it when the supervisor is gone."""
-    parent = os.getppid()
+def die_with(parent: int) -> None:
+    """For a helper, between fork and exec: SIGKILL it when the supervisor, which has this PID, is gone."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
@@ -65,57 +70,71 @@ def die_with_parent() -> None:
 class Children:
     def __init__(self) -> None:
         self._owners: dict[int, Owner] = {}
-        self._foreign: dict[int, EntityLife] = {}
+        self._foreign: dict[int, _Foreign] = {}
         """Survivors of an earlier supervisor, by pidfd."""
-        self._unclaimed: dict[int, tuple[int | None, str | None]] = {}
-        """Ends of children that nobody announced yet: an entity may be dead before its PID is told."""
 
-    def claim(self, pid: int, owner: Owner) -> Ended | None:
-        """This PID is that one. Its end, when it is dead already."""
-        if pid in self._unclaimed:
-            code, signal_name = self._unclaimed.pop(pid)
-            return Ended(owner, pid, code, signal_name)
+    def claim(self, pid: int, owner: Owner) -> None:
+        """This PID, alive or a zombie that nobody waited for yet, is that one."""
         self._owners[pid] = owner
-        return None
 
-    def watch_foreign(self, pid: int, life: EntityLife) -> int | None:
+    def is_claimed(self, pid: int) -> bool:
+        return pid in self._owners
+
+    def is_child(self, pid: int) -> bool:
+        """Whether it is a child of ours, alive or a zombie."""
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except (ChildProcessError, OverflowError):
+            return False
+        return True
+
+    def watch_foreign(self, process: ProcessIdentity, life: EntityLife) -> int | None:
         """A pidfd that becomes readable when this process, no child of ours, ends; None: it is gone."""
         try:
-            pidfd = os.pidfd_open(pid)
+            pidfd = os.pidfd_open(process.pid)
         except ProcessLookupError:
             return None
-        self._foreign[pidfd] = life
+        if not is_alive(process):
+            # It ended meanwhile, and what we opened may be another one with its PID.
+            os.close(pidfd)
+            return None
+        self._foreign[pidfd] = _Foreign(life, process)
         return pidfd
 
     def foreign_ended(self, pidfd: int) -> Ended:
+        foreign = self._foreign.pop(pidfd)
         os.close(pidfd)
-        return Ended(self._foreign.pop(pidfd), 0, None, None)
+        pid = foreign.process.pid
+        # The number of a group with members is given to no new process: then it is still the dead one's.
+        if start_time(pid) is None:
+            _kill_group(pid)
+        return Ended(foreign.life, pid, None, None)
 
     def pid_of(self, owner: Owner) -> int | None:
         return next((pid for pid, known in self._owners.items() if known == owner), None)
 
     def kill(self, owner: Owner) -> bool:
         """SIGKILL; False when there is no such process (any more)."""
-        for pidfd, life in self._foreign.items():
-            if life == owner:
+        for pidfd, foreign in self._foreign.items():
+            if foreign.life == owner:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 return True
-        pid = self.pid_of(owner)
-        if pid is None:
-            return False
-        # Ours and not yet waited for, so the PID cannot have been given to another process.
-        os.kill(pid, signal.SIGKILL)
-        return True
+        return self.signal(owner, signal.SIGKILL)
 
     def signal(self, owner: Owner, number: int) -> bool:
         pid = self.pid_of(owner)
         if pid is not None:
+            # Ours and not yet waited for, so the PID cannot have been given to another process.
             os.kill(pid, number)
         return pid is not None
 
-    def reap(self) -> Iterator[Ended]:
-        """Every known child that ended since the last time."""
+    def reap(self, hear_announcements: Callable[[], None]) -> Iterator[Ended]:
+        """Every known child that ended since the last time.
+
+        `hear_announcements` is called at each dead child that nobody claimed: an entity may be dead before
+        its PID is read. Whoever was announced, was announced before it became our child.
+        """
         while True:
             try:
                 info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -123,23 +142,21 @@ class Children:
                 return
             if info is None:
                 return
-            owner = self._owners.pop(info.si_pid, None)
+            pid = info.si_pid
+            if pid not in self._owners:
+                hear_announcements()
+            owner = self._owners.pop(pid, None)
             if isinstance(owner, EntityLife):
                 # It led a session of its own; what it left there goes with it. It is not waited for yet,
                 # so its PID still means its group.
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(info.si_pid, signal.SIGKILL)
+                _kill_group(pid)
             code, signal_name = _how(info)
-            os.waitpid(info.si_pid, 0)
+            os.waitpid(pid, 0)
             if owner is not None:
-                yield Ended(owner, info.si_pid, code, signal_name)
-            else:
-                self._unclaimed[info.si_pid] = (code, signal_name)
-                while len(self._unclaimed) > _UNCLAIMED_LIMIT:
-                    del self._unclaimed[next(iter(self._unclaimed))]
+                yield Ended(owner, pid, code, signal_name)
 
     def strays(self, marker: str) -> list[int]:
-        """Our direct children that nobody announced, and whose command line has the marker."""
+        """Our direct children that nobody claimed, and whose command line has the marker."""
         return [
             child.pid
             for child in psutil.Process().children()
@@ -170,6 +187,11 @@ class Children:
             if not leftovers:
                 return
             self.kill_strays([child.pid for child in leftovers])
+
+
+def _kill_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _how(info: os.waitid_result) -> tuple[int | None, str | None]:

@@ -10,7 +10,7 @@ from temporal_fleet.protocol.control import ControlReply, ControlRequest, Event
 from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
 from temporal_fleet.protocol.report import EventReport
 from temporal_fleet.protocol.rundir import RunDirectory, ipc
-from temporal_fleet.supervisor.shell.bus import router
+from temporal_fleet.supervisor.shell.bus import AT_ONCE, router
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Control:
         self._decoder = Decoder[ControlRequest](ControlRequest)
 
     def receive(self) -> Iterator[Asked]:
-        """Everything that was asked since the last time."""
-        while True:
+        """What was asked since the last time. Not for ever: the rest of a flood is there the next time."""
+        for _ in range(AT_ONCE):
             try:
                 frames = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:

@@ -7,9 +7,10 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from temporal_fleet.supervisor.shell.children import die_with_parent
+from temporal_fleet.supervisor.shell.children import die_with
 
 HOST = "127.0.0.1"
 _LOG_TAIL = 2000
@@ -92,7 +93,7 @@ class DevServerProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - one Python thread
+                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - one Python thread
             )
 
     @property
@@ -102,10 +103,18 @@ class DevServerProcess:
     def stop(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
 
-    def gone(self) -> str:
-        """It was waited for. The last lines it wrote."""
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def was_waited_for(self) -> str:
+        """By the one that waits for every child. The last line it wrote."""
         self._popen.returncode = -signal.SIGKILL
-        tail = self._plan.log.read_bytes()[-_LOG_TAIL:].decode("utf-8", "replace").strip()
+        try:
+            with self._plan.log.open("rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_TAIL))
+                tail = log.read().decode("utf-8", "replace").strip()
+        except OSError as error:
+            return f"{self._plan.log} cannot be read: {error.strerror}"
         return tail.splitlines()[-1] if tail else "it wrote nothing"
 
 

@@ -7,20 +7,34 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping
+from enum import Enum
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from temporal_fleet.protocol.channel import Channel, ChannelClosed
-from temporal_fleet.supervisor.shell.children import die_with_parent
+from temporal_fleet.supervisor.shell.children import die_with
 
 FORK_SERVER = "temporal_fleet.entity.forkserver"
 AGENT = "temporal_fleet.entity.agent"
 
+RUBBISH_LIMIT = 100
+"""Frames that were no message, from one helper, before it is given up."""
 
-class HelperNotReading(Exception):
-    """The helper stands still or is gone: the message was not sent."""
+
+class HelperGone(Exception):
+    """The helper will not get the message: it is dead, or about to be."""
+
+
+class _Pair(Enum):
+    OPEN = "open"
+    CLOSED = "closed"
+    """By us, or by the helper, which is then killed: its end is on the way."""
+    OVER = "over"
+    """The helper was waited for: its PID is not its own any more."""
 
 
 class HelperProcess:
@@ -32,7 +46,10 @@ class HelperProcess:
     def __init__(self, module: str, union: Any, environment: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        self.channel: Channel[Any] = Channel(ours, union)
+        self._channel: Channel[Any] = Channel(ours, union)
+        self._pair = _Pair.OPEN
+        self._unsent: deque[msgspec.Struct] = deque()
+        """What the pair had no room for: a few hundred forks at once, or a helper that stands still."""
         try:
             # -P: the working directory must not shadow what the helper imports.
             self._popen = subprocess.Popen(
@@ -41,7 +58,7 @@ class HelperProcess:
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - one Python thread
+                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - one Python thread
             )
         except OSError:
             ours.close()
@@ -53,25 +70,80 @@ class HelperProcess:
     def pid(self) -> int:
         return self._popen.pid
 
+    def fileno(self) -> int:
+        return self._channel.fileno()
+
+    @property
+    def listens(self) -> bool:
+        """Whether a poller should wake for what it says. A closed pair is readable for ever."""
+        return self._pair is _Pair.OPEN
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether messages wait for room in the pair: `flush` when it is writable."""
+        return bool(self._unsent)
+
     def send(self, message: msgspec.Struct) -> None:
-        try:
-            self.channel.send(message)
-        except (BlockingIOError, ChannelClosed) as error:
-            raise HelperNotReading("it takes no messages: it stands still, or is gone") from error
+        """Raises HelperGone."""
+        self._unsent.append(message)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as there is room. Raises HelperGone."""
+        while self._unsent:
+            if self._pair is not _Pair.OPEN:
+                self._unsent.clear()
+                raise HelperGone("it takes no messages any more")
+            try:
+                self._channel.send(self._unsent[0])
+            except BlockingIOError:
+                return
+            except (ChannelClosed, OSError) as error:
+                self._give_up()
+                raise HelperGone(f"it cannot be told: {error or 'its pair is closed'}") from error
+            self._unsent.popleft()
 
     def receive(self) -> list[Any]:
-        """Everything it said since the last time."""
+        """Everything it said since the last time. One that closed the pair, or talks rubbish, is killed."""
         messages = []
-        with contextlib.suppress(BlockingIOError, ChannelClosed):
-            while True:
-                messages.append(self.channel.receive())
+        with contextlib.suppress(BlockingIOError):
+            try:
+                while True:
+                    message = self._channel.receive_frame()
+                    if message is not None:
+                        messages.append(message)
+                    elif self._channel.rubbish >= RUBBISH_LIMIT:
+                        self._give_up()
+            except ChannelClosed:
+                self._give_up()
         return messages
 
     def stop(self) -> None:
         """A helper goes when its pair closes."""
-        self.channel.socket.shutdown(socket.SHUT_RDWR)
+        if self._pair is _Pair.OPEN:
+            self._close_pair()
 
-    def gone(self) -> None:
-        """It was waited for, by the one that waits for every child."""
+    def kill(self) -> None:
+        if self._pair is not _Pair.OVER:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def was_waited_for(self) -> list[Any]:
+        """By the one that waits for every child. The last it said."""
+        self._pair = _Pair.OVER
         self._popen.returncode = -signal.SIGKILL
-        self.channel.close()
+        last = self.receive()
+        self._channel.close()
+        return last
+
+    def _give_up(self) -> None:
+        """Of no more use to anybody: its end brings another one in its place."""
+        if self._pair is _Pair.OPEN:
+            self._close_pair()
+            self.kill()
+
+    def _close_pair(self) -> None:
+        self._pair = _Pair.CLOSED
+        # What it said before can still be read; nothing more comes in.
+        with contextlib.suppress(OSError):
+            self._channel.socket.shutdown(socket.SHUT_RDWR)

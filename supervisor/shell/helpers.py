@@ -1,9 +1,7 @@
 """The helper processes that run now: starting and ending them, and what they say as events of the core."""
 
 import contextlib
-import os
-import signal
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -23,12 +21,12 @@ from temporal_fleet.protocol.helpers import (
 from temporal_fleet.protocol.spec import EntitySpec, ProgramSpec
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.fleet import AGENT, DEV_SERVER, HelperKey
-from temporal_fleet.supervisor.shell.children import Children, HelperLife
+from temporal_fleet.supervisor.shell.children import Children, EntityLife, HelperLife
 from temporal_fleet.supervisor.shell.dev_server import DevServerPlan, DevServerProcess
 from temporal_fleet.supervisor.shell.helper_process import AGENT as AGENT_MODULE
 from temporal_fleet.supervisor.shell.helper_process import (
     FORK_SERVER,
-    HelperNotReading,
+    HelperGone,
     HelperProcess,
 )
 
@@ -49,15 +47,14 @@ class Helpers:
         self._watch = watch
         self._dev_server = dev_server
         self._running: dict[HelperKey, _Running] = {}
-        self.channels: Mapping[int, HelperKey] = {}
-        """Descriptors to listen to."""
 
-    def _list_channels(self) -> None:
-        self.channels = {
-            running.process.channel.fileno(): key
-            for key, running in self._running.items()
-            if isinstance(running.process, HelperProcess)
-        }
+    def channels(self) -> dict[int, HelperKey]:
+        """Descriptors to listen to."""
+        return {process.fileno(): key for key, process in self._talking() if process.listens}
+
+    def behind(self) -> dict[int, HelperKey]:
+        """Descriptors that cannot be written to now, and are to be."""
+        return {process.fileno(): key for key, process in self._talking() if process.is_behind}
 
     def start(self, key: HelperKey, life: int, program: ProgramSpec | None) -> list[events.Event]:
         try:
@@ -65,67 +62,73 @@ class Helpers:
         except OSError as error:
             return [events.HelperDied(key, life, f"cannot be started: {error}")]
         self._running[key] = _Running(life, process)
-        self._list_channels()
-        owner = HelperLife(key, life)
-        if (ended := self._children.claim(process.pid, owner)) is not None:
-            return self.ended(owner, ended.code, ended.signal)
-        try:
-            if isinstance(process, HelperProcess):
-                process.send(Prepare(program=program) if program else self._watch)
-        except HelperNotReading:
-            # It died in this very moment: its end is on the way.
-            return []
-        return [events.HelperReady(key, life)] if key == DEV_SERVER else []
+        self._children.claim(process.pid, HelperLife(key, life))
+        if isinstance(process, DevServerProcess):
+            return [events.HelperReady(key, life)]
+        # One that is gone already is about to be waited for.
+        with contextlib.suppress(HelperGone):
+            process.send(Prepare(program=program) if program else self._watch)
+        return []
 
     def watch(self, watch: WatchCluster) -> None:
         """The Cluster to watch is another one now."""
         self._watch = watch
         agent = self._running.get(AGENT)
         if agent is not None and isinstance(agent.process, HelperProcess):
-            with contextlib.suppress(HelperNotReading):
+            with contextlib.suppress(HelperGone):
                 agent.process.send(watch)
 
     def fork(self, key: HelperKey, spec: EntitySpec) -> list[events.Event]:
         running = self._running.get(key)
         try:
             if running is None or not isinstance(running.process, HelperProcess):
-                raise HelperNotReading("the fork server is gone")
+                raise HelperGone("the fork server is gone")
             running.process.send(ForkEntity(spec=spec))
-        except HelperNotReading as error:
+        except HelperGone as error:
             return [events.ForkRefused(spec.entity, spec.incarnation, str(error))]
         return []
 
+    def catch_up(self) -> None:
+        """Send what helpers had no room for, as far as they have now."""
+        for _, process in self._talking():
+            # One that is gone is about to be waited for, and its death brings what it was not told.
+            with contextlib.suppress(HelperGone):
+                process.flush()
+
     def stop(self, key: HelperKey) -> None:
         if running := self._running.get(key):
-            with contextlib.suppress(OSError):
-                running.process.stop()
+            running.process.stop()
 
     def kill(self, key: HelperKey) -> None:
         if running := self._running.get(key):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(running.process.pid, signal.SIGKILL)
+            running.process.kill()
 
     def receive(self, key: HelperKey) -> list[events.Event]:
         """What a helper said since the last time."""
         running = self._running.get(key)
         if running is None or not isinstance(running.process, HelperProcess):
             return []
-        told: list[events.Event] = []
-        for message in running.process.receive():
-            told += self._understand(key, running.life, message)
-        return told
+        return self._understand_all(key, running.life, running.process.receive())
+
+    def receive_all(self) -> list[events.Event]:
+        """What any helper said since the last time."""
+        return [event for key in self._running for event in self.receive(key)]
 
     def ended(self, owner: HelperLife, code: int | None, signal_name: str | None) -> list[events.Event]:
         """A helper was waited for. First what it said before its end."""
-        told = self.receive(owner.key)
-        running = self._running.pop(owner.key)
-        self._list_channels()
+        process = self._running.pop(owner.key).process
         how = f"killed by {signal_name}" if signal_name else f"exit status {code}"
-        if isinstance(running.process, DevServerProcess):
-            how = f"{how}: {running.process.gone()}"
+        told: list[events.Event] = []
+        if isinstance(process, DevServerProcess):
+            how = f"{how}: {process.was_waited_for()}"
         else:
-            running.process.gone()
+            told = self._understand_all(owner.key, owner.life, process.was_waited_for())
         return [*told, events.HelperDied(owner.key, owner.life, f"died: {how}")]
+
+    def _talking(self) -> Iterator[tuple[HelperKey, HelperProcess]]:
+        for key, running in self._running.items():
+            if isinstance(running.process, HelperProcess):
+                yield key, running.process
 
     def _spawn(self, key: HelperKey, program: ProgramSpec | None) -> HelperProcess | DevServerProcess:
         if key == DEV_SERVER:
@@ -135,6 +138,11 @@ class Helpers:
             return HelperProcess(AGENT_MODULE, FromAgent, {})
         assert program is not None
         return HelperProcess(FORK_SERVER, FromForkServer, program.env)
+
+    def _understand_all(
+        self, key: HelperKey, life: int, said: list[FromForkServer | FromAgent]
+    ) -> list[events.Event]:
+        return [event for message in said for event in self._understand(key, life, message)]
 
     def _understand(
         self, key: HelperKey, life: int, message: FromForkServer | FromAgent
@@ -153,6 +161,7 @@ class Helpers:
                 _log.error("program refused", reason=message.reason, detail=message.detail)
                 return [events.HelperRefused(key, life, message.reason)]
             case Forked():
+                self._children.claim(message.pid, EntityLife(message.entity, message.incarnation))
                 return [events.Forked(message.entity, message.incarnation, message.pid)]
             case ForkRefused():
                 return [events.ForkRefused(message.entity, message.incarnation, message.reason)]

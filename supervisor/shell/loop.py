@@ -51,7 +51,10 @@ class Loop:
         """When each life was heard last, where the core was not told yet."""
         self._due = -math.inf
         """Not later than the fleet's next deadline."""
-        self._descriptors: set[int] = set()
+        self._awake = math.inf
+        """When the loop last knew that it runs."""
+        self._descriptors: dict[int, int] = {}
+        """What the poller looks for in those that come and go."""
         self._poller = zmq.Poller()
         for source in (bus.socket, control.socket, wakeup.fileno()):
             self._poller.register(source, zmq.POLLIN)
@@ -62,20 +65,30 @@ class Loop:
         """Until the fleet has stopped."""
         self._performer = performer
         self._requests = requests
+        self._awake = time.monotonic()
         self._feed(started)
         for survivor in survivors:
             self._meet(survivor)
         while not performer.finished:
             wait = min(max(0.0, self._due - time.monotonic()), _LONGEST_WAIT)
-            asleep = time.monotonic()
             ready = self._poll(wait)
-            late = time.monotonic() - asleep - wait
-            if late > STALL:
-                _log.warning("the supervisor itself stood still", seconds=round(late, 1))
-                self._feed(events.Stalled(late))
+            if (stalled := self._stall(wait)) is not None:
+                self._feed(stalled)
+            self._helpers.catch_up()
             self._read(ready)
             if time.monotonic() >= self._due:
                 self._tick()
+
+    def _stall(self, planned: float = 0.0) -> events.Stalled | None:
+        """Whether this process stood still, beyond what was planned, since it last looked. Looked at before
+        every decision: nobody's silence in that time counts, wherever in the loop it was."""
+        now = time.monotonic()
+        late = now - self._awake - planned
+        self._awake = now
+        if late <= STALL:
+            return None
+        _log.warning("the supervisor itself stood still", seconds=round(late, 1))
+        return events.Stalled(late)
 
     def _tick(self) -> None:
         """Heartbeats only ever put a deadline off, so `_due` may be too early by now: then nothing is due."""
@@ -101,19 +114,23 @@ class Loop:
 
     def _listen(self) -> None:
         """Keep the poller in step with the helpers and survivors that there are."""
-        wanted = {*self._helpers.channels, *self._pidfds}
-        for descriptor in self._descriptors - wanted:
+        wanted = dict.fromkeys((*self._helpers.channels(), *self._pidfds), int(zmq.POLLIN))
+        for descriptor in self._helpers.behind():
+            wanted[descriptor] = wanted.get(descriptor, 0) | zmq.POLLOUT
+        if wanted == self._descriptors:
+            return
+        for descriptor in self._descriptors.keys() - wanted:
             self._poller.unregister(descriptor)
-        for descriptor in wanted - self._descriptors:
-            self._poller.register(descriptor, zmq.POLLIN)
+        for descriptor, flags in wanted.items():
+            self._poller.register(descriptor, flags)
         self._descriptors = wanted
 
     def _read(self, ready: set[object]) -> None:
         """What helpers announce comes before the deaths of what they announced."""
-        for descriptor, key in self._helpers.channels.items():
+        for descriptor, key in self._helpers.channels().items():
             if descriptor in ready:
                 for event in self._helpers.receive(key):
-                    self._take(event)
+                    self._feed(event)
         if self._wakeup.fileno() in ready:
             self._take_signals(self._wakeup.received())
         for pidfd in tuple(self._pidfds):
@@ -132,10 +149,10 @@ class Loop:
 
     def _take_signals(self, numbers: set[int]) -> None:
         if signal.SIGCHLD in numbers:
-            for ended in self._children.reap():
+            for ended in self._children.reap(self._hear_helpers):
                 if isinstance(ended.owner, HelperLife):
                     for event in self._helpers.ended(ended.owner, ended.code, ended.signal):
-                        self._take(event)
+                        self._feed(event)
                 else:
                     self._feed(self._performer.died(ended, ended.owner))
         if numbers & {signal.SIGTERM, signal.SIGINT}:
@@ -146,34 +163,37 @@ class Loop:
         if signal.SIGUSR1 in numbers:
             self._requests.log_status()
 
-    def _take(self, event: events.Event) -> None:
-        """An event of a helper; an announcement tells a PID besides."""
-        self._feed(event)
-        for consequence in self._announced(event):
-            self._feed(consequence)
-
-    def _announced(self, event: events.Event) -> list[events.Event]:
-        if not isinstance(event, events.Forked):
-            return []
-        return self._performer.announced(EntityLife(event.entity, event.incarnation), event.pid)
+    def _hear_helpers(self) -> None:
+        for event in self._helpers.receive_all():
+            self._feed(event)
 
     def _hear(self, message: messages.EntityMessage) -> None:
         entity, incarnation = message.entity, message.incarnation
         match message:
             case messages.Hello():
+                self._meet_unannounced(EntityLife(entity, incarnation), message.pid)
                 self._feed(events.Greeted(entity, incarnation, message.pid))
             case messages.Ready():
                 self._feed(events.BecameReady(entity, incarnation))
             case messages.Heartbeat():
-                self.heartbeats[entity] = message
-                self._heard[entity, incarnation] = time.monotonic()
+                place = self.fleet.entities.get(entity)
+                if place is not None and place.incarnation == incarnation:
+                    self.heartbeats[entity] = message
+                    self._heard[entity, incarnation] = time.monotonic()
             case messages.Draining():
                 self._feed(events.LeftByItself(entity, incarnation, message.cause))
 
+    def _meet_unannounced(self, life: EntityLife, pid: int) -> None:
+        """An entity whose announcer was killed before it spoke is known by its greeting alone."""
+        if not self._children.is_claimed(pid) and self._children.is_child(pid):
+            self._hear_helpers()
+            if not self._children.is_claimed(pid):
+                self._children.claim(pid, life)
+
     def _meet(self, survivor: Survivor) -> None:
         life = EntityLife(survivor.entity, survivor.incarnation)
-        self._feed(events.Found(survivor.entity, survivor.incarnation, survivor.pid))
-        pidfd = self._children.watch_foreign(survivor.pid, life)
+        self._feed(events.Found(survivor.entity, survivor.incarnation, survivor.process.pid))
+        pidfd = self._children.watch_foreign(survivor.process, life)
         if pidfd is None:
             self._feed(events.Died(survivor.entity, survivor.incarnation, None, None))
         else:
@@ -184,10 +204,9 @@ class Loop:
         self._tell_heard()
         waiting = deque([event])
         while waiting:
-            self.fleet, batch = decide(self.fleet, waiting.popleft(), time.monotonic())
-            self._performer.prepare(batch, self.fleet.incarnations)
+            present = self._stall() or waiting.popleft()
+            self.fleet, batch = decide(self.fleet, present, time.monotonic())
+            obstacle = self._performer.prepare(batch, self.fleet.incarnations)
             for action in batch:
-                for consequence in self._performer.perform(action):
-                    waiting.append(consequence)
-                    waiting += self._announced(consequence)
+                waiting += self._performer.perform(action, obstacle)
         self._due = self._deadline()

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from temporal_fleet.protocol.blackbox import BlackBoxContents
+from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.protocol.messages import Drain, Welcome
 from temporal_fleet.protocol.report import EventReport
 from temporal_fleet.protocol.signals import DUMP_STACKS
@@ -19,6 +21,9 @@ from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory
 
 _log = structlog.get_logger()
+
+_SWEEPS = 5
+"""One for the announcers, one for their entities, one that finds nobody; more for who lingers."""
 
 SpecMaker = Callable[[str, str, int], EntitySpec]
 """(pool, entity, incarnation) -> everything that life needs."""
@@ -51,13 +56,22 @@ class Performer:
         """Where in its stacks file the dump begins that we asked a life for."""
         self.finished = False
 
-    def prepare(self, batch: tuple[actions.Action, ...], incarnations: Mapping[str, int]) -> None:
-        """Before a batch of actions: what must be on disk before it."""
-        if any(isinstance(action, actions.Fork) for action in batch):
+    def prepare(self, batch: tuple[actions.Action, ...], incarnations: Mapping[str, int]) -> str:
+        """Before a batch of actions: what must be on disk before it. Why it must not fork; empty: it may."""
+        if not any(isinstance(action, actions.Fork) for action in batch):
+            return ""
+        try:
             self._run.write_incarnations(incarnations)
+        except OSError as error:
+            # An incarnation that is not persisted could come again: nobody is forked with it.
+            return f"{self._run.paths.incarnations} cannot be written: {error.strerror}; make room for it"
+        return ""
 
-    def perform(self, action: actions.Action) -> list[events.Event]:
+    def perform(self, action: actions.Action, obstacle: str) -> list[events.Event]:
+        """`obstacle`: what `prepare` said of its batch."""
         match action:
+            case actions.Fork() if obstacle:
+                return [events.ForkRefused(action.entity, action.incarnation, obstacle)]
             case actions.Fork():
                 spec = self._make_spec(action.pool, action.entity, action.incarnation)
                 return self._helpers.fork(action.fork_server, spec)
@@ -89,11 +103,6 @@ class Performer:
                 self.finished = True
         return []
 
-    def announced(self, life: EntityLife, pid: int) -> list[events.Event]:
-        """A PID is known to be that life: the events of it, its death included when it is dead already."""
-        ended = self._children.claim(pid, life)
-        return [] if ended is None else [self.died(ended, life)]
-
     def died(self, ended: Ended, life: EntityLife) -> events.Died:
         """The end of an entity, with what its black box and its stacks file tell; both are then removed."""
         box = self._run.blackbox(life.entity, life.incarnation)
@@ -106,13 +115,20 @@ class Performer:
             life.incarnation,
             ended.code,
             ended.signal,
-            box.last_words if box is not None else "",
+            self._last_words(ended, box),
         )
+
+    def _last_words(self, ended: Ended, box: BlackBoxContents | None) -> str:
+        if ended.code == ExitCode.NO_BLACK_BOX:
+            return f"{self._run.paths.entities} takes no files: it is full, or not writable; make room there"
+        return box.last_words if box is not None else ""
 
     def _dump(self, life: EntityLife) -> None:
         path = self._run.paths.stacks(life.entity, life.incarnation)
-        self._dumps[life] = path.stat().st_size if path.exists() else 0
-        self._children.signal(life, DUMP_STACKS)
+        # Without the file it cannot take the signal yet, and would die of it.
+        if path.exists():
+            self._dumps[life] = path.stat().st_size
+            self._children.signal(life, DUMP_STACKS)
 
     def _log_stacks(self, life: EntityLife, start: int) -> None:
         path = self._run.paths.stacks(life.entity, life.incarnation)
@@ -128,19 +144,29 @@ class Performer:
         if self._children.kill(life):
             return []
         # Never announced, and its fork server is dead: then it is among the strays, or it never was.
-        # Listing comes first: whoever is listed and was announced, was announced before.
-        strays = self._children.strays(FORK_SERVER)
-        told = [event for key in self._helpers.channels.values() for event in self._helpers.receive(key)]
-        announced = [event for event in told if isinstance(event, events.Forked)]
-        known = {event.pid for event in announced}
-        self._children.kill_strays([pid for pid in strays if pid not in known])
-        if any(EntityLife(event.entity, event.incarnation) == life for event in announced):
-            return told
-        never_was = events.Died(
-            life.entity, life.incarnation, None, None, "it was never announced by its fork server"
-        )
-        self._run.forget(life.entity, life.incarnation)
-        return [*told, never_was]
+        told = self._sweep_strays()
+        if not self._children.kill(life):
+            self._run.forget(life.entity, life.incarnation)
+            told.append(
+                events.Died(
+                    life.entity, life.incarnation, None, None, "it was never announced by its fork server"
+                )
+            )
+        return told
+
+    def _sweep_strays(self) -> list[events.Event]:
+        """Kill every fork of a fork server that nobody announced; what was announced on the way."""
+        told: list[events.Event] = []
+        for _ in range(_SWEEPS):
+            # Listed first: whoever is listed and was announced, was announced before.
+            strays = self._children.strays(FORK_SERVER)
+            told += self._helpers.receive_all()
+            unknown = [pid for pid in strays if not self._children.is_claimed(pid)]
+            if not unknown:
+                break
+            # The one that was to announce an entity may be among them: its death makes the entity our child.
+            self._children.kill_strays(unknown)
+        return told
 
     def _emit(self, emit: actions.Emit) -> None:
         _log.log(

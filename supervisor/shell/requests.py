@@ -145,13 +145,15 @@ class Requests:
             problem = f"no entity {name!r}; there are: {there}"
         else:
             path = self._paths.stacks(entity.id, entity.incarnation)
-            offset = path.stat().st_size if path.exists() else 0
             life = EntityLife(entity.id, entity.incarnation)
-            if entity.pid is not None and self._children.signal(life, DUMP_STACKS):
-                reply = StacksReply(id=asker.request, pid=entity.pid, path=str(path), offset=offset)
+            pid = self._children.pid_of(life)
+            # Without the file it cannot take the signal yet, and would die of it.
+            if pid is not None and path.exists():
+                reply = StacksReply(id=asker.request, pid=pid, path=str(path), offset=path.stat().st_size)
+                self._children.signal(life, DUMP_STACKS)
                 self._reply(asker, reply)
                 return
-            problem = f"{name} is {entity.state.value}: it has no process of ours to ask"
+            problem = f"{name} is {entity.state.value}: it has no process of ours that could be asked yet"
         self._reply(asker, Rejected(id=asker.request, problems=[problem]))
 
     def _token(self, asker: _Asker | None) -> str:

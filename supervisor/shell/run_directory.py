@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
 from temporal_fleet.protocol.errors import PeerRubbish
-from temporal_fleet.protocol.process import is_alive
+from temporal_fleet.protocol.process import ProcessIdentity, is_alive
 from temporal_fleet.protocol.rundir import RunDirectory
+
+_log = structlog.get_logger()
 
 
 class RunDirectoryTaken(Exception):
@@ -27,7 +30,7 @@ class Survivor:
 
     entity: str
     incarnation: int
-    pid: int
+    process: ProcessIdentity
 
 
 class OwnedRunDirectory:
@@ -39,11 +42,13 @@ class OwnedRunDirectory:
     def __init__(self, paths: RunDirectory) -> None:
         self.paths = paths
         paths.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = paths.path.stat().st_uid
-        if owner != os.geteuid():
-            raise RunDirectoryTaken(
-                f"{paths.path} belongs to user id {owner}, not to us; set [fleet] run_dir to a folder of ours"
-            )
+        # The link too, if it is one: another user's could lead us to a folder of ours that is none for us.
+        for owner in (paths.path.lstat().st_uid, paths.path.stat().st_uid):
+            if owner != os.geteuid():
+                raise RunDirectoryTaken(
+                    f"{paths.path} belongs to user id {owner}, not to us; "
+                    "set [fleet] run_dir to a folder of ours"
+                )
         paths.path.chmod(0o700)
         self._lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -71,6 +76,8 @@ class OwnedRunDirectory:
             known = msgspec.json.decode(self.paths.incarnations.read_bytes(), type=dict[str, int])
         except FileNotFoundError:
             known = {}
+        except OSError as error:
+            raise RunDirectoryTaken(f"{self.paths.incarnations} cannot be read: {error.strerror}") from error
         except msgspec.DecodeError as error:
             # Torn only by a disk that failed; the black boxes of what may live still tell.
             raise RunDirectoryTaken(
@@ -82,18 +89,25 @@ class OwnedRunDirectory:
         return known
 
     def write_incarnations(self, incarnations: Mapping[str, int]) -> None:
-        """Atomically; before any fork that uses them."""
+        """Atomically; before any fork that uses them.
+
+        Raises OSError, and what was written before stands.
+        """
         draft = self.paths.incarnations.with_suffix(".new")
-        draft.write_bytes(msgspec.json.encode(dict(incarnations)))
-        draft.rename(self.paths.incarnations)
+        try:
+            draft.write_bytes(msgspec.json.encode(dict(incarnations)))
+            draft.rename(self.paths.incarnations)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
     def survivors(self) -> list[Survivor]:
         """The entities of an earlier supervisor that live. Files of those that are gone are removed."""
         living = []
-        for entity, incarnation, path in list(self._boxes()):
+        for entity, incarnation, path in sorted(self._boxes()):
             contents = _read(path)
             if contents is not None and is_alive(contents.process):
-                living.append(Survivor(entity, incarnation, contents.process.pid))
+                living.append(Survivor(entity, incarnation, contents.process))
             else:
                 self.forget(entity, incarnation)
         return living
@@ -103,9 +117,12 @@ class OwnedRunDirectory:
         return _read(self.paths.blackbox(entity, incarnation))
 
     def forget(self, entity: str, incarnation: int) -> None:
-        """Remove the files of a life that is over."""
-        self.paths.blackbox(entity, incarnation).unlink(missing_ok=True)
-        self.paths.stacks(entity, incarnation).unlink(missing_ok=True)
+        """Remove the files of a life that is over. The next supervisor tries again where this fails."""
+        for path in (self.paths.blackbox(entity, incarnation), self.paths.stacks(entity, incarnation)):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                _log.warning("cannot be removed", path=str(path), reason=error.strerror)
 
     def _boxes(self) -> Iterator[tuple[str, int, Path]]:
         for path in self.paths.entities.glob("*.blackbox"):
