@@ -26,7 +26,7 @@ from temporal_fleet.protocol.spec import ClusterSpec
 _WHEN_FINE = 2.0
 _WHEN_NOT = 0.5
 _PATIENCE = 2.0
-"""Seconds for one probe. Short: an attempt to connect to a host that was away learns of its return late."""
+"""Seconds for one probe. Short: an attempt to reach a host that was away sees its return late."""
 
 # The terminal and the service manager talk to the supervisor; it ends us by closing the pair.
 _NOT_FOR_US = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

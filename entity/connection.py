@@ -12,13 +12,14 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from temporalio.client import Client, Plugin
 from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.runtime import Runtime
-from temporalio.service import RPCError, TLSConfig
+from temporalio.service import GrpcCompression, RPCError, TLSConfig
 
 from temporal_fleet.entity.references import ProgramError, resolve, summary
 from temporal_fleet.protocol.spec import ClusterSpec, TlsSpec
@@ -120,6 +121,7 @@ async def connect(
                 identity=identity,
                 runtime=runtime,
                 connect_timeout=timedelta(seconds=timeout),
+                grpc_compression=_compression(where.address),
             )
     except TimeoutError as error:
         raise Unreachable(
@@ -136,6 +138,17 @@ async def connect(
             alert = await _tls_alert(where)
             trouble = trouble if alert is None else _our_side_of_tls(where, alert)
         raise trouble from error
+
+
+def _compression(address: str) -> GrpcCompression:
+    """The SDK's default, but on the loopback nothing is gained for its 2.4 MiB in each entity and a fifth of
+    the CPU time of its start."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        local = ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    return GrpcCompression.NONE if local else GrpcCompression.GZIP
 
 
 _STATUS = re.compile(r'Status \{ code: (\w+), message: "((?:[^"\\]|\\.)*)"')

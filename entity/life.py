@@ -22,7 +22,7 @@ from temporalio.runtime import Runtime
 
 from temporal_fleet.entity import connection
 from temporal_fleet.entity.link import Link
-from temporal_fleet.entity.logs import CORE_LOGGER, DroppedMetrics, configure_logging
+from temporal_fleet.entity.logs import CORE_LOGGER, CoreNoise, configure_logging
 from temporal_fleet.entity.program import LoadedProgram, client_plugins, worker_arguments
 from temporal_fleet.entity.references import ProgramError, resolve, summary
 from temporal_fleet.entity.runtime import entity_runtime
@@ -91,8 +91,8 @@ def _live(spec: EntitySpec, loaded: LoadedProgram) -> ExitCode:
     # What `ps` and `top` show, where they may; the command line is the fork server's.
     with suppress(OSError):
         Path("/proc/self/comm").write_text(spec.entity)
-    log, dropped_metrics = configure_logging(spec)
-    life = _Life(spec, loaded, box, log, dropped_metrics)
+    log, core_noise = configure_logging(spec)
+    life = _Life(spec, loaded, box, log, core_noise)
     ending = life.run()
     box.write_last_words(ending.reason)
     drained = ending.code in (ExitCode.STOPPED, ExitCode.ORPHANED)
@@ -135,13 +135,13 @@ class _Life:
         loaded: LoadedProgram,
         box: BlackBoxWriter,
         log: BoundLogger,
-        dropped_metrics: DroppedMetrics,
+        core_noise: CoreNoise,
     ) -> None:
         self._spec = spec
         self._loaded = loaded
         self._box = box
         self._log = log
-        self._dropped_metrics = dropped_metrics
+        self._core_noise = core_noise
         self._loop = asyncio.new_event_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._leave, _Cause.SIGNAL)
@@ -281,7 +281,7 @@ class _Life:
                 resurrections=signs.resurrections,
                 inflight_activities=signs.inflight_activities,
                 pollers=signs.pollers,
-                metrics_dropped=self._dropped_metrics.count,
+                metrics_dropped=self._core_noise.dropped_metrics,
             )
         )
 

@@ -17,24 +17,35 @@ CORE_LOGGER = "temporalio.core"
 """Where the lines of the SDK's core arrive."""
 
 _DROPPED_METRIC = "metrics buffer is full"
+_REPEAT_SECONDS = 60
+_KEY_LENGTH = 120
+_REMEMBERED = 100
 
 
-class DroppedMetrics(logging.Filter):
-    """Counts the SDK's complaints that a metric was dropped, one line each, and keeps them off the log: the
-    heartbeat carries the number."""
+class CoreNoise(logging.Filter):
+    """Keeps two floods of the SDK's core off the log: a line for each metric that it drops (counted: the
+    heartbeat carries the number), and the same complaint again and again while the Cluster is away."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.dropped_metrics = 0
+        self._last_said: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if _DROPPED_METRIC not in record.msg:
-            return True
-        self.count += 1
-        return False
+        if _DROPPED_METRIC in record.msg:
+            self.dropped_metrics += 1
+            return False
+        key = record.msg[:_KEY_LENGTH]
+        said = self._last_said.get(key)
+        if said is not None and 0 <= record.created - said < _REPEAT_SECONDS:
+            return False
+        if len(self._last_said) >= _REMEMBERED:
+            self._last_said.clear()
+        self._last_said[key] = record.created
+        return True
 
 
-def configure_logging(spec: EntitySpec) -> tuple[structlog.stdlib.BoundLogger, DroppedMetrics]:
+def configure_logging(spec: EntitySpec) -> tuple[structlog.stdlib.BoundLogger, CoreNoise]:
     """Make standard logging write `console` or `json` lines that name the entity; return our logger.
 
     structlog's own global configuration is left to the program.
@@ -67,14 +78,14 @@ def configure_logging(spec: EntitySpec) -> tuple[structlog.stdlib.BoundLogger, D
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=final, foreign_pre_chain=shared))
     _install(handler)
-    dropped = DroppedMetrics()
-    logging.getLogger(CORE_LOGGER).addFilter(dropped)
+    noise = CoreNoise()
+    logging.getLogger(CORE_LOGGER).addFilter(noise)
     logger: Any = structlog.wrap_logger(
         logging.getLogger("temporal_fleet"),
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    return logger, dropped
+    return logger, noise
 
 
 def _install(handler: logging.Handler) -> None:

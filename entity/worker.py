@@ -15,9 +15,9 @@ from temporal_fleet.entity.references import ProgramError
 from temporal_fleet.entity.vitals import Vitals
 from temporal_fleet.protocol.spec import EntitySpec
 
-_FIRST_LOOK = 0.002
+_FIRST_LOOK = 0.001
 _LAST_LOOK = 0.02
-_GROWTH = 1.3
+_GROWTH = 1.05
 
 
 class WorkerStopped(Exception):
@@ -62,7 +62,8 @@ class EntityWorker:
         # The SDK starts to poll only when the Cluster has accepted namespace and credentials.
         while not self._vitals.polls(expected):
             await asyncio.sleep(pause)
-            self._vitals.drain()
+            if self._worker.is_running:
+                self._vitals.drain()
             pause = min(pause * _GROWTH, _LAST_LOOK)
 
     def drain(self) -> None:
