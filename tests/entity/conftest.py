@@ -93,6 +93,23 @@ def fork(nursery: Nursery, run_dir: Path, cluster: Cluster, task_queue: str) -> 
 
 
 @pytest.fixture
+def fork_program(
+    subreaper: None, run_dir: Path, cluster: Cluster, task_queue: str, tmp_path: Path
+) -> Iterator[Callable[[str], Life]]:
+    """Fork an entity of this program from a fork server of its own."""
+    nurseries: list[Nursery] = []
+
+    def fork_program(program: str) -> Life:
+        spec = program_spec(task_queue, program=program)
+        nurseries.append(Nursery(spec, tmp_path / "log"))
+        return nurseries[-1].fork(entity_spec(run_dir, spec, cluster.spec))
+
+    yield fork_program
+    for nursery in nurseries:
+        nursery.end()
+
+
+@pytest.fixture
 def started(tmp_path: Path) -> Callable[[str], Path]:
     """Wait until the activity that was given this name runs; the path lets it go when it is created."""
 

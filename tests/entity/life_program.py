@@ -96,6 +96,7 @@ pools: list[ProcessPoolExecutor] = []
 def use_a_process_pool() -> str:
     """Leaves the pool open, as programs do."""
     atexit.register(lambda: print(f"exit hook in {os.getpid()}"))
+    atexit.register(lambda: 1 / 0)
     pools.append(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
     return str(pools[0].submit(os.getpid).result())
 

@@ -25,6 +25,7 @@ from tests.entity.servers import silent_server
 from tests.waiting import wait_until
 
 Started = Callable[[str], Path]
+ForkProgram = Callable[[str], Life]
 
 
 @pytest.fixture
@@ -294,6 +295,26 @@ def test_the_hook_runs_in_the_entity_before_it_connects(
 def test_options_that_the_worker_refuses_make_the_program_unusable(fork: Fork) -> None:
     life = fork(program={"worker": {"max_cached_workflows": -5}})
     assert "max_cached_workflows (can't convert negative" in life.expect(ExitCode.PROGRAM_UNUSABLE)
+
+
+def test_a_worker_that_fails_says_so_and_is_no_fault_of_the_cluster(fork_program: ForkProgram) -> None:
+    life = fork_program("life_plugins:fails")
+    assert "its Worker failed: OSError: no such queue" in life.expect(ExitCode.WORKER_FAILED)
+    assert "life_plugins.py" in life.log()
+
+
+def test_a_worker_that_ends_by_itself_failed(fork_program: ForkProgram) -> None:
+    assert "ended by itself" in fork_program("life_plugins:returns").expect(ExitCode.WORKER_FAILED)
+
+
+@pytest.mark.parametrize("program", ["life_plugins:works", "life_plugins:factory"])
+def test_plugins_and_factories_work(
+    fork_program: ForkProgram, bus: Bus, cluster: Cluster, task_queue: str, program: str
+) -> None:
+    life = fork_program(program)
+    bus.ready(life)
+    handle = cluster.start("Run", f"{task_queue}-1", task_queue, "greet", "you")
+    assert cluster.run(handle.result()) == f"hello you from {life.pid}"
 
 
 def test_a_client_of_the_programs_own_works_in_an_entity(

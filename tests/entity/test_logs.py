@@ -1,0 +1,157 @@
+"""What an entity's log lines look like, and whose handlers they go through. In processes of their own, since
+logging is set up for a whole process."""
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.runtime import MetricBuffer
+
+from temporal_fleet.entity.logs import CoreNoise
+from temporal_fleet.entity.runtime import entity_runtime
+from tests.conftest import DevServer
+
+SET_UP = """
+import logging, sys
+from pathlib import Path
+from temporal_fleet.protocol.spec import ClusterSpec
+from temporal_fleet.entity.logs import configure_logging
+from tests.entity.lives import entity_spec, program_spec
+def configure(form="json"):
+    spec = entity_spec(Path("/run/shop"), program_spec("queue"), ClusterSpec(), log_format=form)
+    return configure_logging(spec)[0]
+"""
+
+
+def said(program: str) -> str:
+    """What this program writes on standard error."""
+    root = Path(__file__).parents[2]
+    result = subprocess.run(
+        [sys.executable, "-c", SET_UP + program],
+        cwd=root,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+def lines(program: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in said(program).splitlines()]
+
+
+def test_ours_and_everybodys_lines_have_one_form() -> None:
+    ours, theirs = lines("""
+log = configure()
+log.info("ours", exit="stopped")
+logging.getLogger("shop.orders").info("theirs: %d", 5, extra={"order": 7})
+""")
+    assert (ours["event"], ours["exit"], ours["level"], ours["entity"]) == (
+        "ours",
+        "stopped",
+        "info",
+        "orders-1",
+    )
+    assert (theirs["event"], theirs["logger"], theirs["entity"]) == ("theirs: 5", "shop.orders", "orders-1")
+    assert ours.keys() - {"exit"} == theirs.keys()
+
+
+def test_a_traceback_is_part_of_its_line() -> None:
+    (line,) = lines("""
+configure()
+try:
+    raise ConnectionError("the database is away")
+except ConnectionError:
+    logging.getLogger("shop").exception("no order")
+""")
+    assert line["event"] == "no order"
+    assert "the database is away" in line["exception"]
+    assert "Traceback" in said("""
+log = configure("console")
+try:
+    1 / 0
+except ZeroDivisionError as error:
+    log.error("it crashed", exc_info=error)
+""")
+
+
+def test_a_plain_configuration_of_the_program_gives_way_and_keeps_its_level() -> None:
+    (line,) = lines("""
+logging.basicConfig(level=logging.ERROR)
+configure()
+logging.getLogger("shop").warning("not this one")
+logging.getLogger("shop").error("this one")
+""")
+    assert line["event"] == "this one"
+
+
+def test_handlers_of_the_programs_own_making_stay() -> None:
+    text = said("""
+class Own(logging.Handler):
+    def emit(self, record):
+        print("own:", record.getMessage(), file=sys.stderr)
+logging.getLogger().addHandler(Own())
+log = configure()
+logging.getLogger("shop").warning("theirs")
+log.info("ours")
+""")
+    theirs, ours = text.splitlines()
+    assert theirs == "own: theirs"
+    assert json.loads(ours)["event"] == "ours"
+
+
+def test_structlog_of_the_programs_own_is_left_alone() -> None:
+    text = said("""
+import structlog
+structlog.configure(processors=[structlog.processors.KeyValueRenderer()],
+                    logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+configure().info("ours")
+structlog.get_logger().info("theirs", order=5)
+""")
+    ours, theirs = text.splitlines()
+    assert json.loads(ours)["event"] == "ours"
+    assert theirs == "order=5 event='theirs'"
+
+
+def test_metrics_that_the_sdk_drops_are_counted_and_not_shown(dev_server: DevServer) -> None:
+    noise = CoreNoise()
+    shown: list[str] = []
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            shown.append(record.getMessage())
+
+    logger = logging.getLogger("test.core")
+    logger.addFilter(noise)
+    logger.addHandler(Shown())
+
+    async def overflow() -> None:
+        runtime = entity_runtime(MetricBuffer(4), logger.name)
+        client = await Client.connect(dev_server.address, runtime=runtime)
+        while noise.dropped_metrics == 0:
+            await client.count_workflows()
+
+    asyncio.run(asyncio.wait_for(overflow(), 20))
+    assert not [line for line in shown if "metrics" in line]
+
+
+def test_the_same_complaint_is_shown_once_a_minute() -> None:
+    noise = CoreNoise()
+
+    def shown(message: str, at: float) -> bool:
+        record = logging.makeLogRecord({"msg": message, "created": at})
+        return noise.filter(record)
+
+    assert shown("no heartbeat", 0)
+    assert not shown("no heartbeat", 59)
+    assert shown("something else", 59)
+    assert shown("no heartbeat", 60)
+    # The clock was set back.
+    assert shown("no heartbeat", 0)
