@@ -189,9 +189,10 @@ class Invariants:
         policy = pool.restart
         if means is Verdict.PROGRAM:
             self._must_be(after, event, State.FAILED)
-        elif means is Verdict.CLUSTER or late:
-            self.seen["cluster death"] += 1
-            record.not_before, record.awaits_cluster = now + policy.backoff_max / 2, True
+        elif means in {Verdict.CLUSTER, Verdict.HOST} or late:
+            self.seen["late in boot" if late else f"{means.value} death"] += 1
+            record.not_before = now + policy.backoff_max / 2
+            record.awaits_cluster = late or means is Verdict.CLUSTER
             self._must_be(after, event, State.BACKOFF)
         elif policy.policy is Policy.NEVER or (means is Verdict.LEFT and policy.policy is Policy.ON_FAILURE):
             self._must_be(after, event, State.STOPPED)
@@ -358,10 +359,7 @@ class Invariants:
             old = before.helpers.get(key)
             if old is None or old.life != helper.life:
                 assert key in started, f"{helper} was never started"
-            elif old.state is not helper.state and helper.state in {
-                HelperState.STOPPING,
-                HelperState.REFUSED,
-            }:
+            elif old.state is not helper.state and helper.state is HelperState.STOPPING:
                 assert key in stopped, f"{helper} was not told"
 
     def _nobody_is_left_to_a_dead_fork_server(self, after: Fleet) -> None:

@@ -23,6 +23,7 @@ from tests.core.world import ENDS, ClusterIs, Doing, EntityProcess, Faults, Worl
 CHAOS = Faults(
     boot_crash=0.1,
     boot_hang=0.02,
+    disk_full=0.01,
     fork_refused=0.05,
     announcement_lost=0.02,
     helper_death_at_start=0.1,

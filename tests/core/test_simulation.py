@@ -32,6 +32,7 @@ def test_the_invariants_hold_through_long_chaos_and_the_fleet_converges(seed: in
     for what in (
         "backoff",
         "crash loop",
+        "host death",
         "cluster death",
         "never was",
         "ordered death",

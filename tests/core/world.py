@@ -79,6 +79,7 @@ class Faults:
 
     boot_crash: float = 0.0
     boot_hang: float = 0.0
+    disk_full: float = 0.0
     fork_refused: float = 0.0
     announcement_lost: float = 0.0
     helper_death_at_start: float = 0.0
@@ -321,6 +322,8 @@ class World:
         elif self.cluster is not ClusterIs.UP:
             refusing = self.cluster is ClusterIs.REFUSING
             self._die(process, ExitCode.CLUSTER_REFUSED if refusing else ExitCode.CLUSTER_UNREACHABLE, None)
+        elif self._chance(self.faults.disk_full):
+            self._die(process, ExitCode.NO_BLACK_BOX, None)
         elif crashes or self._chance(self.faults.boot_crash):
             self._die(process, *self.random.choice(ENDS))
         else:

@@ -1,0 +1,224 @@
+"""One life of an entity: its deadline before its fork, its silence, its end, and what is stale."""
+
+import pytest
+
+from temporal_fleet.supervisor.core import actions as act
+from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core.fleet import HelperState, Leaving
+from temporal_fleet.supervisor.core.states import State
+from tests.core.driver import Driver, up
+from tests.core.pools import make_pool
+
+
+def test_the_boot_deadline_is_armed_before_anything_of_the_fork_is_heard() -> None:
+    driver = Driver(make_pool("orders", 1, boot=7.0))
+    driver.prepare()
+    assert driver.did(act.Fork)
+    assert driver.entity("orders-1").deadline == driver.now + 7.0
+
+
+def test_one_stuck_in_boot_writes_its_stacks_and_is_killed() -> None:
+    driver = Driver(make_pool("orders", 1, boot=7.0))
+    driver.prepare()
+    driver.tell(events.Forked("orders-1", 1, 41))
+    driver.wait(7.0)
+    assert driver.did(act.DumpStacks) == [act.DumpStacks("orders-1", 1, 41)]
+    assert not driver.did(act.Kill)
+    driver.wait(1.0)
+    assert driver.did(act.Kill) == [act.Kill("orders-1", 1, 41)]
+    driver.die("orders-1", signal="SIGKILL")
+    assert driver.entity("orders-1").reason == "not ready in time: killed by SIGKILL"
+
+
+def test_a_silent_one_writes_its_stacks_and_is_killed() -> None:
+    driver = up(make_pool("orders", 1, hang=10.0))
+    driver.wait(9.0)
+    driver.tell(events.Heard("orders-1", 1))
+    driver.wait(9.9)
+    assert driver.state("orders-1") is State.READY
+    driver.wait(0.2)
+    assert driver.did(act.DumpStacks)
+    assert driver.entity("orders-1").leaving is Leaving.HUNG
+    driver.wait(1.0)
+    assert driver.did(act.Kill) == [act.Kill("orders-1", 1, 11)]
+
+
+def test_a_kill_without_a_death_is_repeated() -> None:
+    driver = up(make_pool("orders", 1, hang=10.0))
+    driver.wait(11.0)
+    for _ in range(3):
+        assert driver.did(act.Kill)
+        driver.last = ()
+        driver.wait(5.0)
+
+
+def test_silence_during_the_supervisors_own_stall_is_nobodys() -> None:
+    driver = up(make_pool("orders", 1, hang=10.0))
+    driver.now += 100.0
+    driver.tell(events.Stalled(100.0))
+    assert driver.state("orders-1") is State.READY
+    driver.wait(9.0)
+    assert driver.state("orders-1") is State.READY
+
+
+def test_one_that_boots_gets_time_after_a_stall() -> None:
+    driver = Driver(make_pool("orders", 1, boot=7.0))
+    driver.prepare()
+    driver.now += 100.0
+    driver.tell(events.Stalled(100.0))
+    driver.wait(1.0)
+    driver.boot()
+    assert driver.state("orders-1") is State.READY
+
+
+def test_one_that_drains_too_long_is_killed_after_drain_and_five_seconds() -> None:
+    driver = up(make_pool("orders", 1, drain=30.0))
+    driver.tell(events.StopRequested(now=False))
+    assert driver.did(act.TellDrain) == [act.TellDrain("orders-1", 1)]
+    driver.wait(34.9)
+    assert not driver.did(act.Kill)
+    driver.wait(0.2)
+    assert driver.did(act.Kill) == [act.Kill("orders-1", 1, 11)]
+
+
+def test_a_death_is_heard_once() -> None:
+    driver = up(make_pool("orders", 1))
+    driver.die("orders-1")
+    assert driver.entity("orders-1").incarnation == 2
+    driver.tell(events.Died("orders-1", 1, None, "SIGKILL"))
+    assert driver.entity("orders-1").incarnation == 2
+    assert driver.state("orders-1") is State.STARTING
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.BecameReady("orders-1", 1),
+        events.Heard("orders-1", 1),
+        events.Forked("orders-1", 1, 99),
+        events.ForkRefused("orders-1", 1, "late"),
+        events.LeftByItself("orders-1", 1, "signal"),
+        events.BecameReady("nobody-9", 3),
+    ],
+)
+def test_what_a_former_life_says_changes_nothing(event: events.Event) -> None:
+    driver = up(make_pool("orders", 1))
+    driver.die("orders-1")
+    before = driver.fleet
+    assert driver.tell(event) == ()
+    assert driver.fleet == before
+
+
+def test_a_stranger_is_welcomed_and_told_to_drain() -> None:
+    driver = up(make_pool("orders", 1))
+    driver.tell(events.Greeted("orders-1", 7, 99))
+    assert driver.last == (act.Welcome("orders-1", 7), act.TellDrain("orders-1", 7))
+    assert driver.entity("orders-1").pid == 11
+
+
+def test_one_that_says_hello_late_hears_again_that_it_is_to_drain() -> None:
+    driver = Driver(make_pool("orders", 1))
+    driver.prepare()
+    driver.tell(events.StopRequested(now=False))
+    driver.tell(events.Greeted("orders-1", 1, 41))
+    assert driver.did(act.TellDrain) == [act.TellDrain("orders-1", 1)]
+
+
+def test_a_refused_fork_waits_and_is_no_crash() -> None:
+    driver = Driver(make_pool("orders", 1))
+    driver.prepare()
+    for _ in range(40):
+        driver.tell(events.ForkRefused("orders-1", driver.entity("orders-1").incarnation, "no memory"))
+        assert driver.state("orders-1") is State.BACKOFF
+        assert driver.entity("orders-1").reason == "fork refused: no memory"
+        driver.wait(31.0)
+    assert driver.entity("orders-1").crashes == ()
+
+
+def test_a_refusal_of_one_that_was_announced_is_not_believed() -> None:
+    driver = up(make_pool("orders", 1))
+    driver.tell(events.ForkRefused("orders-1", 1, "nonsense"))
+    assert driver.state("orders-1") is State.READY
+
+
+def test_who_a_dead_fork_server_did_not_announce_is_sought_and_another_comes() -> None:
+    driver = Driver(make_pool("orders", 2))
+    driver.prepare()
+    driver.boot("orders-2")
+    driver.helper_dies(driver.server("orders"))
+    assert driver.did(act.Kill) == [act.Kill("orders-1", 1, None)]
+    assert driver.state("orders-2") is State.READY
+    driver.tell(events.Died("orders-1", 1, None, None))
+    driver.prepare()
+    assert driver.did(act.Fork) == [act.Fork("orders-1", 2, "orders", driver.server("orders"))]
+    assert driver.entity("orders-1").crashes == ()
+
+
+def test_a_search_that_takes_long_never_hits_the_next_fork_server() -> None:
+    driver = Driver(make_pool("orders", 1))
+    driver.prepare()
+    driver.helper_dies(driver.server("orders"))
+    driver.prepare()
+    driver.wait(5.0)
+    assert driver.did(act.Kill) == [act.Kill("orders-1", 1, None)]
+    assert not [action for action in driver.all if isinstance(action, act.KillHelper)]
+
+
+def test_one_that_a_live_fork_server_never_announces_costs_that_fork_server() -> None:
+    driver = Driver(make_pool("orders", 1, boot=7.0))
+    driver.prepare()
+    driver.wait(8.0)
+    assert driver.did(act.KillHelper) == [act.KillHelper(driver.server("orders"))]
+    assert not [action for action in driver.all if isinstance(action, act.Kill)]
+    driver.helper_dies(driver.server("orders"))
+    assert driver.did(act.Kill) == [act.Kill("orders-1", 1, None)]
+
+
+def test_a_survivor_keeps_its_place_until_it_is_gone() -> None:
+    driver = Driver(make_pool("orders", 1), incarnations={"orders-1": 6})
+    driver.tell(events.Found("orders-1", 5, 77))
+    assert driver.did(act.TellDrain) == [act.TellDrain("orders-1", 5)]
+    driver.prepare()
+    assert not [action for action in driver.all if isinstance(action, act.Fork)]
+    driver.tell(events.Died("orders-1", 5, None, None))
+    assert [(fork.entity, fork.incarnation) for fork in driver.did(act.Fork)] == [("orders-1", 7)]
+
+
+def test_a_survivor_that_will_not_go_is_killed() -> None:
+    driver = Driver(make_pool("orders", 1, drain=30.0))
+    driver.tell(events.Found("orders-1", 5, 77))
+    driver.prepare()
+    driver.wait(35.1)
+    assert act.Kill("orders-1", 5, 77) in driver.all
+
+
+@pytest.mark.parametrize("name", ["gone-3", "weird", "-", "gone-x"])
+def test_a_survivor_of_no_pool_drains_and_its_place_goes_with_it(name: str) -> None:
+    driver = Driver(make_pool("orders", 1))
+    driver.tell(events.Found(name, 5, 77))
+    driver.tell(events.Died(name, 5, None, None))
+    assert list(driver.fleet.entities) == ["orders-1"]
+
+
+def test_stop_now_kills_and_seeks_who_was_not_announced() -> None:
+    driver = Driver(make_pool("orders", 2))
+    driver.prepare()
+    driver.boot("orders-1")
+    driver.tell(events.StopRequested(now=True))
+    assert driver.did(act.Kill) == [act.Kill("orders-1", 1, 11)]
+    assert driver.did(act.KillHelper) == [act.KillHelper(driver.server("orders"))]
+
+
+def test_a_stopped_fleet_ends_its_entities_then_its_helpers_the_dev_server_last() -> None:
+    driver = up(make_pool("orders", 2), embedded=True)
+    driver.tell(events.StopRequested(now=False))
+    driver.leave()
+    stopped = [action.key.kind.value for action in driver.all if isinstance(action, act.StopHelper)]
+    assert stopped == ["cluster agent", "fork server"] or stopped == ["fork server", "cluster agent"]
+    for helper in tuple(driver.fleet.helpers.values()):
+        if helper.state is HelperState.STOPPING:
+            driver.helper_dies(helper.key)
+    assert [action.key.kind.value for action in driver.did(act.StopHelper)] == ["dev server"]
+    assert not driver.did(act.Finish)
+    driver.helper_dies(driver.did(act.StopHelper)[0].key)
+    assert driver.did(act.Finish)

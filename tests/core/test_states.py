@@ -1,0 +1,59 @@
+"""The transition table: what a place may become, and that nothing else is possible."""
+
+import pytest
+
+from temporal_fleet.supervisor.core.states import LIVE, Change, IllegalTransition, State, transition
+
+
+def test_an_ordinary_life() -> None:
+    state = State.WAITING
+    expected: tuple[tuple[Change, State], ...] = (
+        (Change.FORK, State.STARTING),
+        (Change.BECOME_READY, State.READY),
+        (Change.LEAVE, State.DRAINING),
+        (Change.RETRY_NOW, State.WAITING),
+    )
+    for change, after in expected:
+        state = transition(state, change)
+        assert state is after
+
+
+@pytest.mark.parametrize("state", [state for state in State if state in LIVE])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (Change.RETRY_NOW, State.WAITING),
+        (Change.RETRY_LATER, State.BACKOFF),
+        (Change.END, State.STOPPED),
+        (Change.GIVE_UP, State.FAILED),
+    ],
+)
+def test_a_life_may_end_at_any_moment_in_every_way(state: State, change: Change, expected: State) -> None:
+    assert transition(state, change) is expected
+
+
+@pytest.mark.parametrize("state", [State.BACKOFF, State.STOPPED, State.FAILED])
+def test_only_a_retry_leads_out_of_a_place_without_a_process(state: State) -> None:
+    for change in Change:
+        if change is Change.RETRY_NOW:
+            assert transition(state, change) is State.WAITING
+        else:
+            with pytest.raises(IllegalTransition):
+                transition(state, change)
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.WAITING])
+def test_a_place_with_a_process_or_a_reason_to_wait_is_never_forked(state: State) -> None:
+    with pytest.raises(IllegalTransition, match=f"{state.value} cannot fork"):
+        transition(state, Change.FORK)
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.STARTING])
+def test_only_what_starts_becomes_ready(state: State) -> None:
+    with pytest.raises(IllegalTransition):
+        transition(state, Change.BECOME_READY)
+
+
+def test_one_that_drains_is_not_told_again() -> None:
+    with pytest.raises(IllegalTransition):
+        transition(State.DRAINING, Change.LEAVE)
