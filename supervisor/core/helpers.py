@@ -33,6 +33,7 @@ def ready(draft: Draft, event: events.HelperReady) -> None:
 
 
 def refused(draft: Draft, event: events.HelperRefused) -> None:
+    """It leaves by itself now, and is killed if it does not."""
     helper = _current(draft, event.key, event.life)
     if helper is None or helper.state is not HelperState.STARTING:
         return
@@ -43,7 +44,6 @@ def refused(draft: Draft, event: events.HelperRefused) -> None:
         deadline=draft.now + STOP_LIMIT,
         reason=event.reason,
     )
-    draft.act(StopHelper(event.key))
     if any(pool.fork_server == event.key for pool in draft.pools.values()):
         draft.emit("program.refused", Level.ERROR, event.reason)
 

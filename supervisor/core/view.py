@@ -41,13 +41,16 @@ def fleet_state(fleet: Fleet) -> tuple[FleetState, str]:
         return FleetState.STOPPED, ""
     if fleet.phase is not Phase.RUNNING:
         live = sum(entity.is_live for entity in fleet.entities.values())
-        return FleetState.DRAINING, f"{live} entities still run"
+        return FleetState.DRAINING, f"{live} {'entity still runs' if live == 1 else 'entities still run'}"
     if fleet.pending is not None:
         return FleetState.RELOADING, fleet.pending.message
-    if _is_rolling(fleet):
-        return FleetState.RELOADING, "entities are being replaced"
     if fleet.cluster.is_down:
         return FleetState.DEGRADED, fleet.cluster.hold(fleet.embedded)
+    # A roll whose new entities fail stands still for ever.
+    if failed := next((e for e in fleet.entities.values() if e.state is State.FAILED), None):
+        return FleetState.DEGRADED, failed.reason
+    if _is_rolling(fleet):
+        return FleetState.RELOADING, "entities are being replaced"
     lacking = [pool for pool in fleet.pools.values() if ready_count(fleet, pool.name) < pool.desired]
     if not lacking:
         return FleetState.RUNNING, ""
