@@ -26,15 +26,15 @@ from temporal_fleet.protocol.spec import ClusterSpec
 _WHEN_FINE = 2.0
 _WHEN_NOT = 0.5
 _PATIENCE = 2.0
-"""Seconds for one probe. Short: an attempt to reach a host that was away sees its return late."""
+"""Seconds for one probe. Short: an attempt to reach a host that is away sees it return late."""
 
 # The terminal and the service manager talk to the supervisor; it ends us by closing the pair.
 _NOT_FOR_US = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ClusterProbe:
-    """Looks at one Cluster. Keeps its connection while that works, and reads files and profile again each time
-    it connects: what was wrong in them may have been put right."""
+    """Looks at one Cluster. Keeps its connection while that works, and reads files and profile again each
+    time it connects: what was wrong in them may have been put right."""
 
     def __init__(self, watched: WatchCluster, runtime: Runtime) -> None:
         self._cluster: ClusterSpec = watched.cluster
