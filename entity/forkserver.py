@@ -74,7 +74,7 @@ class ForkServer:
         self._channel = channel
         self._loaded = loaded
         self._handlers = handlers
-        # Blocked, so that one sent to a newborn entity waits for it to have its own handlers.
+        # Blocked, so that one sent to a newborn entity waits until it has its own handlers, and unblocks.
         signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_US)
         # Collected rubbish leaves no holes that a later collection would write to, page by page, in each
         # entity; and frozen objects are not written to by the collector at all.
@@ -138,7 +138,6 @@ class ForkServer:
             self._channel.close()
             signal.set_wakeup_fd(-1)
             set_handlers(self._handlers)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             reseed()
             if self._collects:
                 gc.enable()

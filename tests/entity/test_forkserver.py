@@ -145,11 +145,12 @@ def test_nothing_is_imported_after_the_fork(
     assert asyncio.run(result_of("ImportedSince", [], dev_server, task_queue)) == []
 
 
-def test_a_signal_to_a_newborn_is_not_lost(server: ForkServerProcess) -> None:
-    server.prepared(NEWBORN)
-    pid = server.fork("newborn-1", NEWBORN, NOBODY)
-    os.kill(pid, signal.SIGTERM)
-    assert server.ended("newborn-1") in (-signal.SIGTERM, ExitCode.STOPPED)
+def test_a_signal_to_a_newborn_is_not_lost(server: ForkServerProcess, tmp_path: Path) -> None:
+    source = ACTIVITY + "import asyncio\nasync def wait(): await asyncio.Event().wait()\n"
+    spec = program(tmp_path, source, after_fork="shop:wait")
+    server.prepared(spec)
+    os.kill(server.fork("shop-1", spec, NOBODY), signal.SIGTERM)
+    assert server.ended("shop-1") == ExitCode.STOPPED
 
 
 def test_signals_of_the_terminal_are_not_for_the_fork_server(server: ForkServerProcess) -> None:
@@ -158,6 +159,21 @@ def test_signals_of_the_terminal_are_not_for_the_fork_server(server: ForkServerP
         os.kill(server.process.pid, number)
     server.fork("newborn-1", NEWBORN, NOBODY)
     assert server.process.poll() is None
+
+
+def test_nor_while_it_imports(server: ForkServerProcess, tmp_path: Path) -> None:
+    source = (
+        ACTIVITY
+        + """
+import os, signal, subprocess
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    os.kill(os.getpid(), number)
+child = subprocess.Popen(["sleep", "60"])
+child.terminate()
+assert child.wait() == -signal.SIGTERM, "what the program starts is as deaf as we are"
+"""
+    )
+    server.prepared(program(tmp_path, source))
 
 
 def test_it_goes_when_the_pair_closes(server: ForkServerProcess) -> None:

@@ -18,6 +18,7 @@ print("imported once")
 SEED = random.random()
 signal.signal(signal.SIGUSR1, lambda *_: None)
 signal.signal(signal.SIGTERM, lambda *_: None)
+signal.signal(signal.SIGCHLD, lambda *_: os.waitpid(-1, 0))
 
 
 @activity.defn
