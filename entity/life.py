@@ -143,6 +143,7 @@ class _Life:
         self._log = log
         self._core_noise = core_noise
         self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._leave, _Cause.SIGNAL)
         # Whoever forked us may have held signals back until we can take them.
@@ -252,7 +253,8 @@ class _Life:
             await worker.run()
         except Exception as error:
             assert self._where is not None
-            trouble = connection.judge(error, self._where)
+            # What the core raises. Anything else comes from the program's plugins.
+            trouble = connection.judge(error, self._where) if isinstance(error, RuntimeError) else None
             if trouble is not None:
                 raise trouble from error
             raise _WorkerFailed(f"its Worker failed: {summary(error)}") from error

@@ -104,6 +104,7 @@ class Link:
     def heartbeat(self, heartbeat: Heartbeat) -> None:
         if self._contact is not _Contact.NONE:
             self._send(heartbeat)
+        self._attend()
         # What came while we sent has told nobody: the send took the descriptor's signal.
         self._attend()
 
