@@ -20,13 +20,13 @@ def check(config: Path, schema: bool, show: bool) -> None:
     if schema and show:
         raise click.UsageError("--schema and --show print different things: give one of them")
     if schema:
-        from temporal_fleet.supervisor.schema import schema as schema_of_file
+        from temporal_fleet.supervisor.config.schema import schema as schema_of_file
 
         click.echo(json.dumps(schema_of_file(), indent=2))
         return
     checked = configuration.load(config)
     if show:
-        from temporal_fleet.supervisor.show import show as as_toml
+        from temporal_fleet.supervisor.config.show import show as as_toml
 
         click.echo(as_toml(checked), nl=False)
     else:

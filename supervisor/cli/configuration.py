@@ -9,7 +9,7 @@ from temporal_fleet.supervisor.cli.failure import Problems
 from temporal_fleet.supervisor.cli.human import count
 
 if TYPE_CHECKING:
-    from temporal_fleet.supervisor.config import Config
+    from temporal_fleet.supervisor.config.reader import Config
 
 T = TypeVar("T")
 
@@ -18,14 +18,14 @@ T = TypeVar("T")
 
 def load(path: Path) -> "Config":
     """Raises Problems with every error of the file."""
-    from temporal_fleet.supervisor import config
+    from temporal_fleet.supervisor.config import reader
 
-    return checked(str(path), lambda: config.load(path, os.environ))
+    return checked(str(path), lambda: reader.load(path, os.environ))
 
 
 def checked(name: str, read: Callable[[], T]) -> T:
     """What `read` returns; Problems, about `name`, when it raises ConfigError."""
-    from temporal_fleet.supervisor.config import ConfigError
+    from temporal_fleet.supervisor.config.reader import ConfigError
 
     try:
         return read()

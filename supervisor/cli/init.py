@@ -8,7 +8,7 @@ import click
 from temporal_fleet.supervisor.cli import configuration
 from temporal_fleet.supervisor.cli.failure import Failure, say
 from temporal_fleet.supervisor.cli.place import DEFAULT_CONFIG
-from temporal_fleet.supervisor.defaults import name_from
+from temporal_fleet.supervisor.config.defaults import name_from
 
 
 @click.command()
@@ -54,8 +54,8 @@ def init(
         raise click.UsageError("--embedded and --address name different Clusters: give one of them")
     if not file.parent.is_dir():
         raise Failure(f"there is no folder {file.parent}", f"make it with: mkdir -p {file.parent}")
-    from temporal_fleet.supervisor import config
-    from temporal_fleet.supervisor.template import template
+    from temporal_fleet.supervisor.config import reader
+    from temporal_fleet.supervisor.config.template import template
 
     pool = pool or name_from(program.partition(":")[0].rpartition(".")[2].lower())[:48]
     text = template(
@@ -67,7 +67,7 @@ def init(
         name=name,
         pool=pool,
     )
-    configuration.checked(f"{file} as it would be", lambda: config.parse(text, file, os.environ))
+    configuration.checked(f"{file} as it would be", lambda: reader.parse(text, file, os.environ))
     _write(file, text, force=force)
     option = "" if file == Path(DEFAULT_CONFIG) else f" -c {file}"
     say(f"wrote {file}; look through it, then start the fleet with: temporal-fleet up{option}")

@@ -18,9 +18,9 @@ import click
 from click.core import ParameterSource
 
 from temporal_fleet.protocol.rundir import RunDirectory
-from temporal_fleet.supervisor import defaults
 from temporal_fleet.supervisor.cli.failure import Failure
 from temporal_fleet.supervisor.cli.presence import Listening, look
+from temporal_fleet.supervisor.config import defaults
 
 DEFAULT_CONFIG = "fleet.toml"
 CONFIG_VARIABLE = "TEMPORAL_FLEET_CONFIG"

@@ -78,13 +78,13 @@ def _scale_file(supervisor: Supervisor, pools: dict[str, int], path: Path, *, wa
 
 def _edited(file: ConfigFile, pools: dict[str, int]) -> str:
     """The text of the file with other sizes. Raises Problems when it does not hold, before or after."""
-    from temporal_fleet.supervisor import config
-    from temporal_fleet.supervisor.config_edit import set_entities
+    from temporal_fleet.supervisor.config import reader
+    from temporal_fleet.supervisor.config.edit import set_entities
 
-    now = configuration.checked(str(file.shown), lambda: config.parse(file.text, file.shown, os.environ))
+    now = configuration.checked(str(file.shown), lambda: reader.parse(file.text, file.shown, os.environ))
     _must_exist(pools, now.pools)
     text = configuration.checked(str(file.shown), lambda: set_entities(file.text, pools))
-    configuration.checked(f"{file.shown} as it would be", lambda: config.parse(text, file.shown, os.environ))
+    configuration.checked(f"{file.shown} as it would be", lambda: reader.parse(text, file.shown, os.environ))
     return text
 
 
@@ -102,7 +102,7 @@ def _file_of(place: Place, running: Path) -> Path:
 
 def _must_be_possible(pools: dict[str, int]) -> None:
     """What a file would be held to."""
-    from temporal_fleet.supervisor.settings import MAX_ENTITIES
+    from temporal_fleet.supervisor.config.settings import MAX_ENTITIES
 
     for name, size in pools.items():
         if size > MAX_ENTITIES:

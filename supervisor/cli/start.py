@@ -14,7 +14,7 @@ from temporal_fleet.supervisor.cli.failure import Failure, say
 from temporal_fleet.supervisor.cli.place import config_option
 
 if TYPE_CHECKING:
-    from temporal_fleet.supervisor.config import Config
+    from temporal_fleet.supervisor.config.reader import Config
 
 
 @click.command()
@@ -66,7 +66,7 @@ def run(
     It stays in the foreground, as `up` does.
 
     PROGRAM is a module, such as shop.orders, or module:attribute: a plugin or a factory."""
-    from temporal_fleet.supervisor.config import for_run
+    from temporal_fleet.supervisor.config.reader import for_run
 
     config = configuration.checked(
         "the options",

@@ -8,10 +8,10 @@ from typing import Literal
 
 from temporal_fleet.protocol.helpers import WatchCluster
 from temporal_fleet.protocol.spec import EntitySpec
-from temporal_fleet.supervisor.config import Config, ConfigError, load
+from temporal_fleet.supervisor.config.pools import core_pools
+from temporal_fleet.supervisor.config.reader import Config, ConfigError, load
+from temporal_fleet.supervisor.config.specs import cluster_spec, entity_spec
 from temporal_fleet.supervisor.core.fleet import Pool
-from temporal_fleet.supervisor.pools import core_pools
-from temporal_fleet.supervisor.specs import cluster_spec, entity_spec
 
 
 class ReloadRefused(Exception):

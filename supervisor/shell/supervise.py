@@ -11,7 +11,8 @@ import zmq
 from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.protocol.report import StatusReport
 from temporal_fleet.protocol.rundir import RunDirectory
-from temporal_fleet.supervisor.config import Config
+from temporal_fleet.supervisor.config.reader import Config
+from temporal_fleet.supervisor.config.specs import log_format
 from temporal_fleet.supervisor.core.events import Started
 from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.shell import log, reports
@@ -27,7 +28,6 @@ from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory, RunDirectoryTaken
 from temporal_fleet.supervisor.shell.vitals import Vitals
 from temporal_fleet.supervisor.shell.wakeup import Wakeup
-from temporal_fleet.supervisor.specs import log_format
 
 _log = structlog.get_logger()
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from temporal_fleet.supervisor.config import Config, ConfigError, Problem, parse
+from temporal_fleet.supervisor.config.reader import Config, ConfigError, Problem, parse
 
 FOLDER = Path("/usr")
 """A folder that exists: pools import from it by default."""

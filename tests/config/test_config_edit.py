@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from temporal_fleet.supervisor.config import ConfigError
-from temporal_fleet.supervisor.config_edit import set_entities
-from temporal_fleet.supervisor.template import template
+from temporal_fleet.supervisor.config.edit import set_entities
+from temporal_fleet.supervisor.config.reader import ConfigError
+from temporal_fleet.supervisor.config.template import template
 
 TABLES = """\
 # Our shop.

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from temporal_fleet.supervisor.config import load
-from temporal_fleet.supervisor.defaults import name_from
+from temporal_fleet.supervisor.config.defaults import name_from
+from temporal_fleet.supervisor.config.reader import load
 from tests.config.files import POOL, problems, read
 
 

@@ -8,7 +8,7 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from temporal_fleet.supervisor.config import ConfigError, load, parse
+from temporal_fleet.supervisor.config.reader import ConfigError, load, parse
 from tests.config.files import ENVIRON, FOLDER, POOL, only_problem, problems, read
 
 TEN_ERRORS = """\

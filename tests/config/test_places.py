@@ -6,7 +6,7 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from temporal_fleet.supervisor.places import Key, Places
+from temporal_fleet.supervisor.config.places import Key, Places
 
 TEXT = '''\
 # [not.a.table]

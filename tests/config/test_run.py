@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from temporal_fleet.supervisor.config import Config, ConfigError, for_run
+from temporal_fleet.supervisor.config.reader import Config, ConfigError, for_run
 from tests.config.files import ENVIRON
 
 

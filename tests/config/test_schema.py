@@ -6,8 +6,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from temporal_fleet.supervisor.config import schema
-from temporal_fleet.supervisor.template import template
+from temporal_fleet.supervisor.config.schema import schema
+from temporal_fleet.supervisor.config.template import template
 from tests.config.files import POOL, read
 
 validator = jsonschema.Draft202012Validator(schema())

@@ -8,8 +8,9 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from temporal_fleet.supervisor.config import Config, for_run, show
-from temporal_fleet.supervisor.units import format_duration
+from temporal_fleet.supervisor.config.reader import Config, for_run
+from temporal_fleet.supervisor.config.show import show
+from temporal_fleet.supervisor.config.units import format_duration
 from tests.config.files import ENVIRON, FOLDER, POOL, read
 from tests.config.test_schema import EVERYTHING
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, ProgramSpec, TlsSpec
-from temporal_fleet.supervisor.specs import cluster_spec, entity_spec, log_format, program_spec
+from temporal_fleet.supervisor.config.specs import cluster_spec, entity_spec, log_format, program_spec
 from tests.config.files import POOL, read
 
 FULL = (

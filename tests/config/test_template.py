@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import tomlkit
 
-from temporal_fleet.supervisor.config import schema
-from temporal_fleet.supervisor.template import template
+from temporal_fleet.supervisor.config.schema import schema
+from temporal_fleet.supervisor.config.template import template
 from tests.config.files import problems, read
 
 KEY = re.compile(r"^#(?=[a-z_\"\[])", re.MULTILINE)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from temporal_fleet.supervisor.units import (
+from temporal_fleet.supervisor.config.units import (
     LONGEST,
     UnitError,
     format_duration,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from temporalio.worker import Worker
 
-from temporal_fleet.supervisor.config import schema
-from temporal_fleet.supervisor.worker_options import (
+from temporal_fleet.supervisor.config.schema import schema
+from temporal_fleet.supervisor.config.worker_options import (
     CODE_ONLY,
     DEFAULT_CACHED_WORKFLOWS,
     DEFAULT_MAX_HEARTBEAT_THROTTLE,

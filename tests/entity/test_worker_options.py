@@ -9,8 +9,8 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from temporal_fleet.entity.options import from_configuration
-from temporal_fleet.supervisor.config import schema
-from temporal_fleet.supervisor.worker_options import WorkerOptions
+from temporal_fleet.supervisor.config.schema import schema
+from temporal_fleet.supervisor.config.worker_options import WorkerOptions
 from tests.conftest import DevServer
 
 SHAPES: dict[str, Any] = schema()["$defs"]["WorkerOptions"]["properties"]

@@ -5,8 +5,8 @@ import tomllib
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from temporal_fleet.supervisor.problems import ConfigError, Problem, dotted
-from temporal_fleet.supervisor.settings import MAX_ENTITIES
+from temporal_fleet.supervisor.config.problems import ConfigError, Problem, dotted
+from temporal_fleet.supervisor.config.settings import MAX_ENTITIES
 
 
 def set_entities(text: str, sizes: Mapping[str, int]) -> str:

@@ -13,12 +13,11 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from temporal_fleet.supervisor.config_rules import Violation, violations
-from temporal_fleet.supervisor.defaults import Tree, fill_in, home, name_from
-from temporal_fleet.supervisor.places import Key, Places
-from temporal_fleet.supervisor.problems import ConfigError, Problem, dotted, explain, shown
-from temporal_fleet.supervisor.schema import schema
-from temporal_fleet.supervisor.settings import (
+from temporal_fleet.supervisor.config.defaults import Tree, fill_in, home, name_from
+from temporal_fleet.supervisor.config.places import Key, Places
+from temporal_fleet.supervisor.config.problems import ConfigError, Problem, dotted, explain, shown
+from temporal_fleet.supervisor.config.rules import Violation, violations
+from temporal_fleet.supervisor.config.settings import (
     Cluster,
     Config,
     Embedded,
@@ -29,8 +28,7 @@ from temporal_fleet.supervisor.settings import (
     Rollout,
     Tls,
 )
-from temporal_fleet.supervisor.show import show
-from temporal_fleet.supervisor.worker_options import WorkerOptions
+from temporal_fleet.supervisor.config.worker_options import WorkerOptions
 
 __all__ = [
     "Cluster",
@@ -47,8 +45,6 @@ __all__ = [
     "for_run",
     "load",
     "parse",
-    "schema",
-    "show",
 ]
 
 _SYNTAX_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, ProgramSpec, TlsSpec
-from temporal_fleet.supervisor.settings import Config
+from temporal_fleet.supervisor.config.settings import Config
 
 
 def cluster_spec(config: Config, embedded_address: str | None = None) -> ClusterSpec:

@@ -16,7 +16,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from temporal_fleet.supervisor.units import (
+from temporal_fleet.supervisor.config.units import (
     DURATION_PATTERN,
     LONGEST,
     UnitError,

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from temporal_fleet.supervisor.values import PositiveDuration
+from temporal_fleet.supervisor.config.values import PositiveDuration
 
 # More is a slip of the hand; a cache of 2**31 was seen to abort the process inside the SDK's core.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.protocol.rundir import RunDirectory
-from temporal_fleet.supervisor.places import Key
-from temporal_fleet.supervisor.settings import Cluster, FleetFile, Pool
-from temporal_fleet.supervisor.units import format_duration
-from temporal_fleet.supervisor.worker_options import contradictions
+from temporal_fleet.supervisor.config.places import Key
+from temporal_fleet.supervisor.config.settings import Cluster, FleetFile, Pool
+from temporal_fleet.supervisor.config.units import format_duration
+from temporal_fleet.supervisor.config.worker_options import contradictions
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from temporal_fleet.supervisor import settings
+from temporal_fleet.supervisor.config import settings
+from temporal_fleet.supervisor.config.specs import cluster_spec, program_spec
 from temporal_fleet.supervisor.core.fleet import Pool, Rollout
 from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
-from temporal_fleet.supervisor.specs import cluster_spec, program_spec
 
 
 def core_pools(config: settings.Config, cluster_address: str | None) -> Mapping[str, Pool]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from temporal_fleet.supervisor.settings import Config
+from temporal_fleet.supervisor.config.settings import Config
 
 
 def show(config: Config) -> str:

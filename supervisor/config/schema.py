@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from temporal_fleet.supervisor.settings import FleetFile
+from temporal_fleet.supervisor.config.settings import FleetFile
 
 _FILLED_IN: Final = {
     "FleetFile": {"fleet", "cluster"},

@@ -6,7 +6,7 @@ has a space after its `#`.
 
 import json
 
-from temporal_fleet.supervisor.problems import dotted
+from temporal_fleet.supervisor.config.problems import dotted
 
 
 def template(

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from temporal_fleet.supervisor.values import (
+from temporal_fleet.supervisor.config.values import (
     Address,
     Duration,
     DurationBetween,
@@ -25,7 +25,7 @@ from temporal_fleet.supervisor.values import (
     Reference,
     TaskQueue,
 )
-from temporal_fleet.supervisor.worker_options import WorkerOptions
+from temporal_fleet.supervisor.config.worker_options import WorkerOptions
 
 MAX_ENTITIES: Final = 1000
 

@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from temporal_fleet.supervisor.places import Key
-from temporal_fleet.supervisor.values import REFUSED
-from temporal_fleet.supervisor.worker_options import WorkerOptions, why_refused
+from temporal_fleet.supervisor.config.places import Key
+from temporal_fleet.supervisor.config.values import REFUSED
+from temporal_fleet.supervisor.config.worker_options import WorkerOptions, why_refused
 
 _WIDEST_VALUE: Final = 60
 _MOST_NAMED: Final = 15
