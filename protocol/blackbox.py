@@ -29,6 +29,8 @@ MAGIC = b"TFLTBBOX"
 VERSION = 1
 SIZE = 4096
 
+_READINGS = 100
+
 _HEAD = struct.Struct("<8sIIQQ36s")
 _LENGTH = struct.Struct("<H")
 _ENTITY = (68, 128)
@@ -54,6 +56,7 @@ class BlackBoxWriter:
     """
 
     def __init__(self, path: Path, entity: str, incarnation: int, process: ProcessIdentity) -> None:
+        name = _encoded(entity, _ENTITY)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, SIZE)
@@ -63,7 +66,7 @@ class BlackBoxWriter:
             raise
         finally:
             os.close(descriptor)
-        self._put(_ENTITY, entity, exact=True)
+        self._put(_ENTITY, name)
         # The magic goes in last: a reader takes a box without it for one that is not yet written.
         head = _HEAD.pack(
             MAGIC, VERSION, process.pid, incarnation, process.start_time, process.boot_id.encode()
@@ -72,19 +75,16 @@ class BlackBoxWriter:
         self._map[:8] = head[:8]
 
     def write_identity(self, identity: str) -> None:
-        self._put(_IDENTITY, identity, exact=True)
+        self._put(_IDENTITY, _encoded(identity, _IDENTITY))
 
     def write_last_words(self, text: str) -> None:
         """Why the entity is about to end itself; cut to what fits."""
-        self._put(_LAST_WORDS, text, exact=False)
+        _, room = _LAST_WORDS
+        whole = text.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
+        self._put(_LAST_WORDS, whole.encode())
 
-    def _put(self, field: tuple[int, int], text: str, *, exact: bool) -> None:
-        offset, room = field
-        data = text.encode("utf-8", "replace")
-        if len(data) > room:
-            if exact:
-                raise ProtocolMisuse(f"{text!r} is over the {room} bytes that the black box has for it")
-            data = data[:room]
+    def _put(self, field: tuple[int, int], data: bytes) -> None:
+        offset, _ = field
         start = offset + _LENGTH.size
         # Length zero while the text is torn.
         _LENGTH.pack_into(self._map, offset, 0)
@@ -95,9 +95,10 @@ class BlackBoxWriter:
 def read_blackbox(path: Path) -> BlackBoxContents:
     """The contents of a black box, its writer alive or dead.
 
-    Raises FileNotFoundError, and PeerRubbish when it is not a black box or not completely made.
+    Raises FileNotFoundError, and PeerRubbish when it is not a black box, not completely made, or written
+    too often to be read.
     """
-    data = path.read_bytes()
+    data = _read_at_rest(path)
     if len(data) != SIZE:
         raise PeerRubbish(f"{path}: {len(data)} bytes, a black box has {SIZE}")
     magic, version, pid, incarnation, start_time, boot_id = _HEAD.unpack_from(data)
@@ -112,6 +113,24 @@ def read_blackbox(path: Path) -> BlackBoxContents:
         identity=_get(data, _IDENTITY),
         last_words=_get(data, _LAST_WORDS),
     )
+
+
+def _read_at_rest(path: Path) -> bytes:
+    """The same bytes twice in a row: a living writer may be in the middle of a text."""
+    data = path.read_bytes()
+    for _ in range(_READINGS):
+        before, data = data, path.read_bytes()
+        if data == before:
+            return data
+    raise PeerRubbish(f"{path}: changed {_READINGS} times while it was read")
+
+
+def _encoded(text: str, field: tuple[int, int]) -> bytes:
+    _, room = field
+    data = text.encode("utf-8", "replace")
+    if len(data) > room:
+        raise ProtocolMisuse(f"{text!r} is over the {room} bytes that the black box has for it")
+    return data
 
 
 def _get(data: bytes, field: tuple[int, int]) -> str:

@@ -53,5 +53,5 @@ class Decoder(Generic[T]):
             raise PeerRubbish(f"protocol version {frame[4:5]!r}, ours is {VERSION}")
         try:
             return self._decoder.decode(frame[5:])
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PeerRubbish(str(error)) from error

@@ -21,12 +21,12 @@ def start_time(pid: int) -> int | None:
     """Clock ticks from boot to the start of a process; None when there is no such process, or only its
     zombie."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The name in parentheses may hold spaces and parentheses of its own.
-    state, *fields = stat[stat.rindex(")") + 2 :].split()
-    return None if state in {"Z", "X"} else int(fields[18])
+    # The name in parentheses may hold any byte, spaces and parentheses among them.
+    state, *fields = stat[stat.rindex(b")") + 2 :].split()
+    return None if state in {b"Z", b"X"} else int(fields[18])
 
 
 def own_identity() -> ProcessIdentity:
