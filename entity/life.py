@@ -195,11 +195,19 @@ class _Life:
             self._link.draining(cause.name.lower())
 
     async def _main(self) -> None:
-        self._link.open(self._spec.supervisor_pid)
         # The program's own clients, made without a runtime, share it.
         runtime = entity_runtime(self._vitals.buffer, CORE_LOGGER)
         Runtime.set_default(runtime)
-        work = asyncio.create_task(self._work(runtime))
+        if self._spec.program.after_fork is None:
+            # Connecting is mostly waiting: the link is made meanwhile.
+            boot = asyncio.create_task(self._boot(runtime))
+            await asyncio.sleep(0)
+            self._link.open(self._spec.supervisor_pid)
+        else:
+            # The hook may hold the loop for long: the supervisor hears of us before.
+            self._link.open(self._spec.supervisor_pid)
+            boot = asyncio.create_task(self._boot(runtime))
+        work = asyncio.create_task(self._work(boot))
         pulse = asyncio.create_task(self._pulse())
         # The pulse ends by an error alone, and without it the entity would be killed for a hang.
         await _first(work, pulse)
@@ -207,8 +215,7 @@ class _Life:
             pulse.result()
         work.result()
 
-    async def _work(self, runtime: Runtime) -> None:
-        boot = asyncio.create_task(self._boot(runtime))
+    async def _work(self, boot: asyncio.Task[EntityWorker]) -> None:
         await _first(boot, self._leaving)
         if not boot.done():
             boot.cancel()

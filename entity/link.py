@@ -69,16 +69,8 @@ class Link:
         self._standing: Ready | Draining | None = None
         self._decoder = Decoder[SupervisorMessage](SupervisorMessage)
         self._supervisor = _SupervisorWatch(loop, self._supervisor_died)
-        self._context = zmq.Context(io_threads=1)
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.routing_id = routing_id(spec.entity, spec.incarnation).encode()
-        self._socket.linger = _LINGER_MS
-        self._socket.sndhwm = _QUEUED_MESSAGES
-        self._socket.maxmsgsize = SIZE_LIMIT
-        # Nothing waits in a queue for a supervisor of the future: it is told what holds when it comes.
-        self._socket.immediate = True
-        self._socket.connect(ipc(RunDirectory(spec.run_dir).bus))
-        self._descriptor = int(self._socket.getsockopt(zmq.FD))
+        self._endpoint = ipc(RunDirectory(spec.run_dir).bus)
+        self._socket: zmq.Socket[bytes] | None = None
         self._next_search: asyncio.TimerHandle | None = None
 
     @property
@@ -88,8 +80,9 @@ class Link:
     def open(self, supervisor_pid: int) -> None:
         """Greet the supervisor and watch over its life."""
         watched = self._supervisor.watch(supervisor_pid)
-        self._loop.add_reader(self._descriptor, self._attend)
-        # It takes a fraction of this; the hook that comes next may hold the loop for long.
+        self._socket = self._connect()
+        self._loop.add_reader(int(self._socket.getsockopt(zmq.FD)), self._attend)
+        # It takes a fraction of this, and the program's hook may hold the loop for long after it.
         self._socket.poll(_FIRST_CONNECTION_MS, zmq.POLLOUT)
         self._attend()
         if not watched and not self._supervisor.alive:
@@ -104,17 +97,28 @@ class Link:
     def heartbeat(self, heartbeat: Heartbeat) -> None:
         if self._contact is not _Contact.NONE:
             self._send(heartbeat)
-        self._attend()
         # What came while we sent has told nobody: the send took the descriptor's signal.
         self._attend()
 
     def close(self) -> None:
         """Give what was sent last a moment to leave."""
-        self._loop.remove_reader(self._descriptor)
         self._supervisor.stop()
         self._stop_search()
-        self._socket.close()
-        self._context.term()
+        if self._socket is not None:
+            self._loop.remove_reader(int(self._socket.getsockopt(zmq.FD)))
+            self._socket.close()
+            self._socket.context.term()
+
+    def _connect(self) -> zmq.Socket[bytes]:
+        connecting: zmq.Socket[bytes] = zmq.Context(io_threads=1).socket(zmq.DEALER)
+        connecting.routing_id = routing_id(self._entity, self._incarnation).encode()
+        connecting.linger = _LINGER_MS
+        connecting.sndhwm = _QUEUED_MESSAGES
+        connecting.maxmsgsize = SIZE_LIMIT
+        # Nothing waits in a queue for a supervisor of the future: it is told what holds when it comes.
+        connecting.immediate = True
+        connecting.connect(self._endpoint)
+        return connecting
 
     def _stand(self, standing: Ready | Draining) -> None:
         """Say where we stand, to this supervisor and to each one after it."""
@@ -129,6 +133,7 @@ class Link:
         self._contact = _Contact.GREETED if told else _Contact.NONE
 
     def _send(self, message: EntityMessage) -> bool:
+        assert self._socket is not None
         try:
             self._socket.send(encode(message), zmq.DONTWAIT)
         except zmq.Again:
@@ -141,6 +146,8 @@ class Link:
 
         The descriptor tells of changes alone, and sending swallows them too: so look until there is nothing.
         """
+        if self._socket is None:
+            return
         while events := int(self._socket.getsockopt(zmq.EVENTS)):
             if events & zmq.POLLIN:
                 self._hear(self._socket.recv_multipart(zmq.DONTWAIT))
