@@ -85,15 +85,14 @@ class HelperProcess:
 
     def send(self, message: msgspec.Struct) -> None:
         """Raises HelperGone."""
+        if self._pair is not _Pair.OPEN:
+            raise HelperGone("it takes no messages any more")
         self._unsent.append(message)
         self.flush()
 
     def flush(self) -> None:
         """Send what waits, as far as there is room. Raises HelperGone."""
         while self._unsent:
-            if self._pair is not _Pair.OPEN:
-                self._unsent.clear()
-                raise HelperGone("it takes no messages any more")
             try:
                 self._channel.send(self._unsent[0])
             except BlockingIOError:
@@ -144,6 +143,7 @@ class HelperProcess:
 
     def _close_pair(self) -> None:
         self._pair = _Pair.CLOSED
+        self._unsent.clear()
         # What it said before can still be read; nothing more comes in.
         with contextlib.suppress(OSError):
             self._channel.socket.shutdown(socket.SHUT_RDWR)

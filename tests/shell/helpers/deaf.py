@@ -1,0 +1,5 @@
+"""A helper that reads nothing and says nothing."""
+
+import signal
+
+signal.pause()

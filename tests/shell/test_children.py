@@ -1,0 +1,190 @@
+"""Real children: who they are, how they ended, what they leave behind."""
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from temporal_fleet.supervisor.core.fleet import AGENT
+from temporal_fleet.supervisor.shell.children import Children, Ended, HelperLife, become_subreaper
+from tests.shell.processes import (
+    SLEEP,
+    ended_after,
+    identity,
+    is_gone,
+    life,
+    nothing_announced,
+    pid_in,
+    reap,
+    shell,
+    wait_for_zombie,
+)
+from tests.waiting import wait_until
+
+_PR_SET_CHILD_SUBREAPER = 36
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    become_subreaper()
+    yield
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def test_the_exit_code_is_told() -> None:
+    children = Children()
+    pid = shell("exit 3")
+    children.claim(pid, life(1))
+    assert reap(children) == Ended(life(1), pid, 3, None)
+
+
+def test_the_signal_is_told_by_name() -> None:
+    children = Children()
+    pid = shell(SLEEP)
+    children.claim(pid, life(1))
+    assert children.signal(life(1), signal.SIGTERM)
+    assert reap(children) == Ended(life(1), pid, None, "SIGTERM")
+    assert not children.signal(life(1), signal.SIGTERM)
+    assert not children.kill(life(1))
+
+
+def test_a_real_time_signal_has_no_name_and_is_told_all_the_same() -> None:
+    children = Children()
+    pid = shell(SLEEP)
+    children.claim(pid, life(1))
+    children.signal(life(1), signal.SIGRTMIN + 3)
+    assert reap(children).signal == f"signal {signal.SIGRTMIN + 3}"
+
+
+def test_one_that_was_dead_before_it_was_announced_is_known() -> None:
+    children = Children()
+    pid = shell("exit 7", setsid=True)
+    wait_for_zombie(pid)
+    ended = list(children.reap(lambda: children.claim(pid, life(1))))
+    assert ended == [Ended(life(1), pid, 7, None)]
+
+
+def test_one_that_nobody_announces_is_waited_for_and_not_told() -> None:
+    children = Children()
+    pid = shell("exit 7")
+    wait_for_zombie(pid)
+    assert list(children.reap(nothing_announced)) == []
+    assert not children.is_child(pid)
+
+
+def test_orphans_become_our_children(subreaper: None, tmp_path: Path) -> None:
+    parent = shell(f"sleep 600 & echo $! > {tmp_path}/pid")
+    os.waitpid(parent, 0)
+    orphan = pid_in(tmp_path / "pid")
+    with ended_after(orphan):
+        assert psutil.Process(orphan).ppid() == os.getpid()
+        assert Children().is_child(orphan)
+
+
+@pytest.mark.parametrize("announced_late", [False, True])
+def test_what_a_dead_entity_leaves_in_its_session_goes_with_it(
+    subreaper: None, tmp_path: Path, announced_late: bool
+) -> None:
+    children = Children()
+    entity = shell(f"sleep 600 & echo $! > {tmp_path}/pid; {SLEEP}", setsid=True)
+    leftover = pid_in(tmp_path / "pid")
+    with ended_after(entity, leftover):
+        os.kill(entity, signal.SIGKILL)
+        wait_for_zombie(entity)
+        if not announced_late:
+            children.claim(entity, life(1))
+        ended = [e.pid for e in children.reap(lambda: children.claim(entity, life(1)))]
+        assert ended == [entity]
+        wait_until(lambda: is_gone(leftover), what="the leftover is gone")
+
+
+def test_a_helper_leaves_its_group_alone(subreaper: None, tmp_path: Path) -> None:
+    """What a fork server forked is in its group for an instant, and is not its to take along."""
+    children = Children()
+    helper = shell(f"sleep 600 & echo $! > {tmp_path}/pid; {SLEEP}", setsid=True)
+    other = pid_in(tmp_path / "pid")
+    with ended_after(helper, other):
+        children.claim(helper, HelperLife(AGENT, 1))
+        children.kill(HelperLife(AGENT, 1))
+        assert reap(children).pid == helper
+        assert not is_gone(other)
+
+
+def test_strays_are_unclaimed_children_with_the_marker() -> None:
+    children = Children()
+    claimed, stray, other = (shell("sleep 600; :", name=name) for name in ("MARK-us", "MARK-us", "else"))
+    with ended_after(claimed, stray, other):
+        children.claim(claimed, life(1))
+        wait_until(lambda: children.strays("MARK-us") == [stray], what="the stray is seen")
+        children.kill_strays([stray])
+        assert not children.is_child(stray)
+        assert not is_gone(claimed)
+        assert not is_gone(other)
+
+
+def test_a_foreign_process_is_watched_and_killed_with_its_group(tmp_path: Path) -> None:
+    # The child of our child is nobody that we could wait for.
+    script = f"sleep 600 & echo $! > {tmp_path}/member; echo $$ > {tmp_path}/leader; {SLEEP}"
+    parent = shell(f"setsid sh -c '{script}' & wait")
+    leader, member = pid_in(tmp_path / "leader"), pid_in(tmp_path / "member")
+    children = Children()
+    with ended_after(parent):
+        pidfd = children.watch_foreign(identity(leader), life(1))
+        assert pidfd is not None
+        assert not children.is_child(leader)
+        assert not select.select([pidfd], [], [], 0)[0]
+        assert children.kill(life(1))
+        assert select.select([pidfd], [], [], 20)[0]
+        assert children.foreign_ended(pidfd) == Ended(life(1), leader, None, None)
+        wait_until(lambda: is_gone(member), what="its group is gone")
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(pidfd)
+
+
+def test_another_process_with_the_pid_of_a_survivor_is_left_alone() -> None:
+    pid = shell(SLEEP)
+    with ended_after(pid):
+        earlier = msgspec.structs.replace(identity(pid), start_time=1)
+        children = Children()
+        assert children.watch_foreign(earlier, life(1)) is None
+        assert not children.kill(life(1))
+        assert not is_gone(pid)
+
+
+def test_a_survivor_that_is_gone_is_not_watched() -> None:
+    pid = shell(SLEEP)
+    process = identity(pid)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert Children().watch_foreign(process, life(1)) is None
+
+
+def test_nothing_is_left_by_kill_everything(tmp_path: Path) -> None:
+    """In a process of its own: it kills every descendant that there is."""
+    a, b = tmp_path / "a", tmp_path / "b"
+    tree = f"setsid sleep 601 & echo $! > {a}; sh -c 'sleep 602 & echo $! > {b}; wait'"
+    script = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from temporal_fleet.supervisor.shell.children import Children, become_subreaper\n"
+        "from tests.shell.processes import pid_in\n"
+        "become_subreaper()\n"
+        f"os.posix_spawn('/bin/sh', ['sh', '-c', {tree!r}], os.environ)\n"
+        f"pid_in(Path({str(a)!r})), pid_in(Path({str(b)!r}))\n"
+        "Children().kill_everything()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert is_gone(pid_in(tmp_path / "a"))
+    assert is_gone(pid_in(tmp_path / "b"))

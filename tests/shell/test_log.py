@@ -1,0 +1,48 @@
+"""The supervisor's stderr: a pipe whose reader goes away, stands still, or comes back."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from temporal_fleet.supervisor.shell.log import Unbreakable
+
+LINE = "x" * 79 + "\n"
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    for descriptor in (reader, writer):
+        try:
+            os.close(descriptor)
+        except OSError:
+            # The test closed it.
+            continue
+
+
+def test_lines_arrive_as_they_are(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    print("a line, ünd another", file=Unbreakable(writer))
+    assert os.read(reader, 100).decode() == "a line, ünd another\n"
+
+
+def test_a_reader_that_is_gone_ends_nobody(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.close(reader)
+    stream = Unbreakable(writer)
+    print("into the void", file=stream, flush=True)
+    os.close(writer)
+    print("into the void", file=stream, flush=True)
+
+
+def test_a_reader_that_stands_still_holds_nobody_up_and_reads_on_later(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    stream = Unbreakable(writer)
+    for _ in range(10_000):
+        stream.write(LINE)
+    taken = os.read(reader, 1 << 20)
+    assert 0 < len(taken) < 10_000 * len(LINE)
+    stream.write("there again\n")
+    assert os.read(reader, 1 << 20) == b"there again\n"

@@ -1,0 +1,198 @@
+"""The run directory on a real file system, with real processes in its black boxes."""
+
+import os
+import resource
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from temporal_fleet.protocol.blackbox import BlackBoxWriter
+from temporal_fleet.protocol.errors import ProtocolMisuse
+from temporal_fleet.protocol.process import ProcessIdentity
+from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory, RunDirectoryTaken, Survivor
+from tests.shell.processes import SLEEP, ended_after, identity, shell
+from tests.waiting import wait_until
+
+NOBODY = 65534
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+
+
+@contextmanager
+def owned(path: Path) -> Iterator[OwnedRunDirectory]:
+    run = OwnedRunDirectory(RunDirectory(path))
+    try:
+        yield run
+    finally:
+        run.release()
+
+
+def write_box(run: OwnedRunDirectory, entity: str, incarnation: int, process: ProcessIdentity) -> Path:
+    path = run.paths.blackbox(entity, incarnation)
+    BlackBoxWriter(path, entity, incarnation, process)
+    return path
+
+
+def test_it_is_private_whatever_it_was(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir(mode=0o755)
+    with owned(tmp_path / "run") as run:
+        assert stat.S_IMODE(run.paths.path.stat().st_mode) == 0o700
+        assert stat.S_IMODE(run.paths.entities.stat().st_mode) == 0o700
+
+
+def test_a_second_owner_is_told_of_the_first(tmp_path: Path) -> None:
+    with owned(tmp_path / "run"):
+        with pytest.raises(RunDirectoryTaken, match=f"PID {os.getpid()}.*temporal-fleet stop"):
+            OwnedRunDirectory(RunDirectory(tmp_path / "run"))
+        # Nor did asking cost the first one anything.
+        assert (tmp_path / "run" / "lock").read_text().strip() == str(os.getpid())
+    with owned(tmp_path / "run"):
+        pass
+
+
+def test_one_whose_owner_was_killed_is_taken_over(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, signal, sys\n"
+        "from temporal_fleet.protocol.rundir import RunDirectory\n"
+        "from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory\n"
+        "run = OwnedRunDirectory(RunDirectory(sys.argv[1]))\n"
+        "run.paths.bus.touch()\n"
+        "signal.pause()\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", script, tmp_path / "run"])
+    try:
+        wait_until((tmp_path / "run" / "bus.sock").exists, what="the first owner has it")
+        with pytest.raises(RunDirectoryTaken, match=f"PID {owner.pid}"):
+            OwnedRunDirectory(RunDirectory(tmp_path / "run"))
+    finally:
+        owner.kill()
+        owner.wait()
+    with owned(tmp_path / "run") as run:
+        assert run.paths.lock.read_text().strip() == str(os.getpid())
+    assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["entities", "lock"]
+
+
+@as_root
+def test_somebody_elses_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir(mode=0o755)
+    os.chown(tmp_path / "run", NOBODY, NOBODY)
+    with pytest.raises(RunDirectoryTaken, match=f"user id {NOBODY}.*run_dir"):
+        OwnedRunDirectory(RunDirectory(tmp_path / "run"))
+    assert not list((tmp_path / "run").iterdir())
+
+
+@as_root
+def test_somebody_elses_link_to_a_folder_of_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "public").mkdir(mode=0o755)
+    (tmp_path / "run").symlink_to(tmp_path / "public")
+    os.chown(tmp_path / "run", NOBODY, NOBODY, follow_symlinks=False)
+    with pytest.raises(RunDirectoryTaken, match=f"user id {NOBODY}"):
+        OwnedRunDirectory(RunDirectory(tmp_path / "run"))
+    assert stat.S_IMODE((tmp_path / "public").stat().st_mode) == 0o755
+
+
+def test_a_path_that_no_socket_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProtocolMisuse, match=r"bytes is over the limit of 107; set \[fleet\] run_dir"):
+        RunDirectory(tmp_path / ("x" * 120))
+
+
+def test_incarnations_outlive_their_supervisor(tmp_path: Path) -> None:
+    with owned(tmp_path / "run") as run:
+        assert run.incarnations() == {}
+        run.write_incarnations({"orders-1": 3, "orders-2": 1})
+    with owned(tmp_path / "run") as run:
+        assert run.incarnations() == {"orders-1": 3, "orders-2": 1}
+
+
+def test_a_black_box_that_is_newer_than_the_file_counts(tmp_path: Path) -> None:
+    with owned(tmp_path / "run") as run:
+        run.write_incarnations({"orders-1": 3, "orders-2": 8})
+        for entity, incarnation in (("orders-1", 5), ("orders-2", 7), ("big-shop-12", 1)):
+            write_box(run, entity, incarnation, identity(os.getpid()))
+        assert run.incarnations() == {"orders-1": 5, "orders-2": 8, "big-shop-12": 1}
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"orders-1": "many"}', b"[1]", b"\xff\x00"])
+def test_a_damaged_file_of_incarnations_is_not_guessed_at(tmp_path: Path, damage: bytes) -> None:
+    with owned(tmp_path / "run") as run:
+        run.paths.incarnations.write_bytes(damage)
+        with pytest.raises(RunDirectoryTaken, match=r"incarnations.json is damaged.*remove it"):
+            run.incarnations()
+
+
+def test_an_unreadable_file_of_incarnations_is_told(tmp_path: Path) -> None:
+    with owned(tmp_path / "run") as run:
+        run.paths.incarnations.mkdir()
+        with pytest.raises(RunDirectoryTaken, match=r"incarnations.json cannot be read: Is a directory"):
+            run.incarnations()
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    with owned(tmp_path / "run") as run:
+        run.write_incarnations({"orders-1": 3})
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                run.write_incarnations({"orders-1": 4})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert run.incarnations() == {"orders-1": 3}
+        assert not list(run.paths.path.glob("*.new"))
+
+
+def test_survivors_are_those_that_live_and_the_files_of_the_others_go(tmp_path: Path) -> None:
+    alive, dead = shell(SLEEP), shell("exit 0")
+    with ended_after(alive), owned(tmp_path / "run") as run:
+        living = identity(alive)
+        gone = msgspec.structs.replace(living, pid=dead)
+        os.waitpid(dead, 0)
+        kept = write_box(run, "orders-1", 4, living)
+        removed = [
+            write_box(run, "orders-2", 1, gone),
+            # Another process has its PID by now; and what ran before a reboot runs no more.
+            write_box(run, "orders-3", 1, msgspec.structs.replace(living, start_time=1)),
+            write_box(run, "orders-4", 1, msgspec.structs.replace(living, boot_id="0" * 36)),
+            run.paths.stacks("orders-2", 1),
+        ]
+        removed[-1].write_text("stacks")
+        unfinished = run.paths.blackbox("orders-5", 1)
+        unfinished.write_bytes(b"\0" * 4096)
+        assert run.survivors() == [Survivor("orders-1", 4, living)]
+        assert kept.exists()
+        assert not [path for path in [*removed, unfinished] if path.exists()]
+
+
+def test_a_zombie_is_no_survivor(tmp_path: Path) -> None:
+    pid = shell(SLEEP)
+    process = identity(pid)
+    with owned(tmp_path / "run") as run, ended_after(pid):
+        write_box(run, "orders-1", 1, process)
+        os.kill(pid, 9)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert run.survivors() == []
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    with owned(tmp_path / "run") as run:
+        for name in ("notes.txt", "orders.blackbox", "orders-x.1.blackbox", "orders-1.x.blackbox"):
+            (run.paths.entities / name).write_text("not ours")
+        assert run.survivors() == []
+        assert run.incarnations() == {}
+        assert len(list(run.paths.entities.iterdir())) == 4
+
+
+def test_a_file_that_cannot_be_removed_costs_nobody_anything(tmp_path: Path) -> None:
+    with owned(tmp_path / "run") as run:
+        run.paths.blackbox("orders-1", 1).mkdir()
+        run.paths.stacks("orders-1", 1).write_text("stacks")
+        run.forget("orders-1", 1)
+        assert not run.paths.stacks("orders-1", 1).exists()
+        assert run.blackbox("orders-1", 2) is None
