@@ -60,7 +60,7 @@ def start_dev_server(port: int, log: Path) -> subprocess.Popen[bytes]:
         assert server.poll() is None, f"the dev server ended:\n{log.read_text()}"
         if not accepts(f"127.0.0.1:{port}"):
             return False
-        health = [temporal_command(), "operator", "cluster", "health", "--address", f"127.0.0.1:{port}"]
+        health = [str(temporal_command()), "operator", "cluster", "health", "--address", f"127.0.0.1:{port}"]
         return subprocess.run(health, check=False, capture_output=True, timeout=20).returncode == 0
 
     try:

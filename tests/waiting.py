@@ -11,7 +11,7 @@ T = TypeVar("T")
 _PAUSE = 0.01
 
 
-def wait_until(condition: Callable[[], T], within: float = 20.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T | None], within: float = 20.0, what: str = "") -> T:
     """The first truthy value of `condition()`.
 
     Raises AssertionError naming `what` when there is none within so many seconds.
@@ -27,7 +27,7 @@ def wait_until(condition: Callable[[], T], within: float = 20.0, what: str = "")
 
 
 async def eventually(
-    condition: Callable[[], T] | Callable[[], Awaitable[T]], within: float = 20.0, what: str = ""
+    condition: Callable[[], T | None | Awaitable[T | None]], within: float = 20.0, what: str = ""
 ) -> T:
     """`wait_until` for a running event loop; the condition may be async."""
     deadline = time.monotonic() + within

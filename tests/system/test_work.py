@@ -28,7 +28,7 @@ async def place_orders(client: Client, task_queue: str, count: int) -> list[Work
 
 async def pay(handles: list[WorkflowHandle[Any, Any]]) -> list[str]:
     await asyncio.gather(*(handle.signal("pay") for handle in handles))
-    return await asyncio.gather(*(handle.result() for handle in handles))
+    return list(await asyncio.gather(*(handle.result() for handle in handles)))
 
 
 def kill(fleet: FleetUnderTest, name: str) -> None:
@@ -59,20 +59,19 @@ async def test_the_cluster_knows_each_entity_by_name(
     expected = {f"test/{e.id}@{socket.gethostname()}:{e.pid}" for e in report.entities}
     client = await Client.connect(dev_server.address)
 
-    async def pollers(kind: TaskQueueType.ValueType) -> set[str]:
-        described = await client.workflow_service.describe_task_queue(
-            DescribeTaskQueueRequest(
-                namespace="default", task_queue=TaskQueue(name=task_queue), task_queue_type=kind
+    async def known() -> bool:
+        """Whether exactly they poll, for workflows and for activities."""
+        for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
+            described = await client.workflow_service.describe_task_queue(
+                DescribeTaskQueueRequest(
+                    namespace="default", task_queue=TaskQueue(name=task_queue), task_queue_type=kind
+                )
             )
-        )
-        return {poller.identity for poller in described.pollers}
+            if {poller.identity for poller in described.pollers} != expected:
+                return False
+        return True
 
-    for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
-
-        async def known(kind: TaskQueueType.ValueType = kind) -> bool:
-            return await pollers(kind) == expected
-
-        await eventually(known, what=f"pollers {expected}")
+    await eventually(known, what=f"pollers {expected}")
 
 
 async def test_a_drain_lets_a_running_activity_finish(
