@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -26,9 +26,13 @@ def wait_until(condition: Callable[[], T | None], within: float = 20.0, what: st
         time.sleep(_PAUSE)
 
 
+@overload
 async def eventually(
-    condition: Callable[[], T | None | Awaitable[T | None]], within: float = 20.0, what: str = ""
-) -> T:
+    condition: Callable[[], Coroutine[Any, Any, T | None]], within: float = 20.0, what: str = ""
+) -> T: ...
+@overload
+async def eventually(condition: Callable[[], T | None], within: float = 20.0, what: str = "") -> T: ...
+async def eventually(condition: Callable[[], Any], within: float = 20.0, what: str = "") -> Any:
     """`wait_until` for a running event loop; the condition may be async."""
     deadline = time.monotonic() + within
     while True:
