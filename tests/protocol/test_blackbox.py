@@ -1,23 +1,24 @@
 """The black box: what was written before SIGKILL is there after it, whole; anything else is rubbish."""
 
+import errno
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from itertools import repeat
+import sys
+from collections.abc import Iterator
+from itertools import count, cycle, repeat
 from pathlib import Path
-from random import Random
-from typing import NoReturn
+from types import FrameType
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from temporal_fleet.protocol import blackbox
 from temporal_fleet.protocol.blackbox import SIZE, BlackBoxWriter, read_blackbox
 from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
 from temporal_fleet.protocol.process import ProcessIdentity, own_identity
-from tests.waiting import wait_until
 
 WRITER = ProcessIdentity(pid=42, start_time=4711, boot_id="0" * 36)
 TEXTS = ["", "no Cluster at shop:7233", "ü" * 700, "x" * 2048, "déjà vu: " + "é" * 99]
@@ -25,39 +26,6 @@ TEXTS = ["", "no Cluster at shop:7233", "ü" * 700, "x" * 2048, "déjà vu: " + 
 
 def write(path: Path) -> BlackBoxWriter:
     return BlackBoxWriter(path, "orders-1", 7, WRITER)
-
-
-@pytest.fixture
-def child() -> Iterator[Callable[[Callable[[], None]], int]]:
-    """Forks children that run a function for ever; none outlives the test."""
-    children: list[int] = []
-
-    def fork(work: Callable[[], None]) -> int:
-        pid = os.fork()
-        if pid == 0:
-            _work_for_ever(work)
-        children.append(pid)
-        return pid
-
-    yield fork
-    for pid in children:
-        kill(pid)
-
-
-def _work_for_ever(work: Callable[[], None]) -> NoReturn:
-    try:
-        while True:
-            work()
-    finally:
-        os._exit(1)
-
-
-def kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        return
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -69,11 +37,6 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert read.identity == "shop/orders-1@host:42"
     assert read.last_words == "no Cluster at shop:7233"
     assert (tmp_path / "box").stat().st_mode & 0o777 == 0o600
-
-
-def test_every_byte_of_it_has_its_place_on_the_disk(tmp_path: Path) -> None:
-    write(tmp_path / "box")
-    assert (tmp_path / "box").stat().st_blocks * 512 >= SIZE
 
 
 def test_last_words_are_cut_to_what_fits_and_stay_text(tmp_path: Path) -> None:
@@ -136,43 +99,72 @@ def test_any_content_is_a_box_or_rubbish(tmp_path: Path, head: bytes, fill: byte
     assert len(read.last_words) <= 2048
 
 
-def test_a_writer_killed_at_any_instant_leaves_a_whole_box(
-    tmp_path: Path, child: Callable[[Callable[[], None]], int]
-) -> None:
-    random = Random(7)
-    seen: set[str] = set()
-    for n in range(60):
-        path = tmp_path / f"box-{n}"
-        pid = child(lambda path=path: _write_all(path))  # type: ignore[misc]
-        wait_until(path.exists, what="the child's black box")
-        end = time.monotonic() + random.uniform(0.0, 0.01)
-        while time.monotonic() < end:
-            _look(path)
-        kill(pid)
-        seen.add(_look(path))
-    assert len(seen) > 2, f"the instants were always the same: {seen}"
+def test_a_writer_killed_at_any_instant_leaves_a_whole_box_or_none(tmp_path: Path) -> None:
+    """SIGKILL after the first instruction, the second, … of everything that the writer ever does."""
+    words = set()
+    for instant in count(1):
+        path = tmp_path / f"box-{instant}"
+        pid = os.fork()
+        if pid == 0:
+            _write_until(instant, path)
+        _, status = os.waitpid(pid, 0)
+        words.add(_look(path, pid))
+        if not os.WIFSIGNALED(status):
+            break
+        assert os.WTERMSIG(status) == signal.SIGKILL, f"instant {instant}: {status}"
+    assert words == {None, *TEXTS}, "the instants missed something that was written"
 
 
-def _write_all(path: Path) -> None:
-    box = BlackBoxWriter(path, "orders-1", 7, own_identity())
-    box.write_identity("shop/orders-1@host:42")
-    while True:
+def _write_until(instant: int, path: Path) -> NoReturn:
+    """In a child: write everything, but for what comes after so many instructions of the writer."""
+    left = instant
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != blackbox.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    identity = own_identity()
+    sys.settrace(trace)
+    try:
+        box = BlackBoxWriter(path, "orders-1", 7, identity)
+        box.write_identity("shop/orders-1@host:42")
         for text in TEXTS:
             box.write_last_words(text)
-            # Back to back, two readings in a row could meet the same two texts at the same instant.
-            time.sleep(0.0001)
+    finally:
+        os._exit(0)
 
 
-def _look(path: Path) -> str:
-    """What is in it, which is never half of something."""
+def _look(path: Path, pid: int) -> str | None:
+    """The last words, never half of them, in a box that is whole; None when there is no box."""
     try:
         read = read_blackbox(path)
-    except PeerRubbish:
-        return "nothing to be read now"
-    assert read.entity == "orders-1"
+    except (PeerRubbish, FileNotFoundError):
+        return None
+    assert (read.entity, read.incarnation, read.process.pid) == ("orders-1", 7, pid)
     assert read.identity in {"", "shop/orders-1@host:42"}
     assert read.last_words in TEXTS
     return read.last_words
+
+
+def test_what_changes_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = write(tmp_path / "box")
+    contents = []
+    for text in ("before", "after"):
+        box.write_last_words(text)
+        contents.append((tmp_path / "box").read_bytes())
+    readings = iter([contents[0], contents[1], contents[1]])
+    monkeypatch.setattr(Path, "read_bytes", lambda _: next(readings))
+    assert read_blackbox(tmp_path / "box").last_words == "after"
+    restless = cycle(contents)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: next(restless))
+    with pytest.raises(PeerRubbish, match="while it was read"):
+        read_blackbox(tmp_path / "box")
 
 
 def fill(disk: Path) -> None:
@@ -202,8 +194,17 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_on_a_full_disk_there_is_an_error_at_once_and_no_half_box(full_disk: Path) -> None:
-    with pytest.raises(OSError, match="No space"):
-        write(full_disk / "box")
+    # In a child: a box that is not wholly on the disk is a SIGBUS.
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            write(full_disk / "box")
+        except OSError as error:
+            code = error.errno or 1
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.ENOSPC
     assert not (full_disk / "box").exists()
 
 
