@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.actions import Accept, Level, Reject, Tell
+from temporal_fleet.supervisor.core.deaths import begin_anew
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool
-from temporal_fleet.supervisor.core.lives import begin_anew, tell_leave
+from temporal_fleet.supervisor.core.lives import tell_leave
 from temporal_fleet.supervisor.core.plan import reload_steps
 from temporal_fleet.supervisor.core.restart import Policy
 from temporal_fleet.supervisor.core.states import State
@@ -55,8 +56,7 @@ def _scale(draft: Draft, event: events.ScaleRequested) -> None:
 def _restart(draft: Draft, event: events.RestartRequested) -> None:
     target = event.target
     if target is not None and (entity := draft.entities.get(target)):
-        _restart_entity(draft, entity)
-        draft.act(Accept(event.request, f"restarts {target}", draft.generation))
+        _restart_entity(draft, event.request, entity)
         return
     if target is not None and target not in draft.pools:
         names = {**draft.pools, **draft.entities}
@@ -111,11 +111,18 @@ def _commit(draft: Draft, pending: Pending) -> None:
     draft.act(Accept(pending.request, pending.message, draft.generation))
 
 
-def _restart_entity(draft: Draft, entity: Entity) -> None:
+def _restart_entity(draft: Draft, request: str, entity: Entity) -> None:
+    pool = draft.pools.get(entity.pool)
+    server = draft.helpers.get(pool.fork_server) if pool else None
+    if server is not None and server.state is HelperState.REFUSED:
+        advice = f"mend it, then restart the whole pool: temporal-fleet restart {entity.pool}"
+        _reject(draft, request, f"{server.reason}; {advice}")
+        return
     if not entity.is_live:
         begin_anew(draft, entity)
     elif entity.state is not State.DRAINING:
         tell_leave(draft, entity, "restart was asked for")
+    draft.act(Accept(request, f"restarts {entity.id}", draft.generation))
 
 
 def _with_epoch(draft: Draft, pool: Pool) -> Pool:

@@ -1,7 +1,7 @@
 """The decision: one event in, the changed fleet and the actions out. Dispatch and order only; what each
-event means stands in lives, helpers and changes, what a pool needs in plan."""
+event means stands in lives, deaths, helpers and changes, what a pool needs in plan."""
 
-from temporal_fleet.supervisor.core import changes, events, helpers, lives
+from temporal_fleet.supervisor.core import changes, deaths, events, helpers, lives
 from temporal_fleet.supervisor.core.actions import Action, Finish, Level
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import (
@@ -52,11 +52,11 @@ def _dispatch(draft: Draft, event: events.Event) -> None:
         case events.Forked():
             lives.forked(draft, event)
         case events.ForkRefused():
-            lives.fork_refused(draft, event)
+            deaths.fork_refused(draft, event)
         case events.LeftByItself():
             lives.left_by_itself(draft, event)
         case events.Died():
-            lives.died(draft, event)
+            deaths.died(draft, event)
         case events.Found():
             lives.found(draft, event)
         case events.HelperReady():
@@ -92,7 +92,7 @@ def _cluster_changed(draft: Draft, event: events.ClusterChanged) -> None:
         draft.emit("cluster.down", Level.ERROR, draft.cluster.hold(draft.embedded))
     else:
         draft.emit("cluster.up", Level.INFO, "the Cluster answers")
-        lives.cluster_is_up(draft)
+        deaths.cluster_is_up(draft)
 
 
 def _forgive(draft: Draft) -> None:

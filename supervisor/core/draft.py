@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from temporal_fleet.supervisor.core.actions import Action, Emit, Level
-from temporal_fleet.supervisor.core.fleet import Entity, Fleet, Helper, HelperKey, Pool
+from temporal_fleet.supervisor.core.fleet import Entity, Fleet, Helper, HelperKey, Pool, members
 from temporal_fleet.supervisor.core.states import LIVE, Change, transition
 
 _OF_A_LIFE: dict[str, Any] = {"pid": None, "deadline": None, "ready_at": None, "leaving": None}
@@ -86,4 +86,4 @@ class Draft:
         return entity
 
     def members(self, pool: str) -> list[Entity]:
-        return sorted((e for e in self.entities.values() if e.pool == pool), key=lambda e: e.ordinal)
+        return members(self.entities, pool)

@@ -205,8 +205,12 @@ class Fleet:
     pending: Pending | None = None
 
     def members(self, pool: str) -> list[Entity]:
-        """The places of a pool, by ordinal."""
-        return sorted((e for e in self.entities.values() if e.pool == pool), key=lambda e: e.ordinal)
+        return members(self.entities, pool)
+
+
+def members(entities: Mapping[str, Entity], pool: str) -> list[Entity]:
+    """The places of a pool, by ordinal."""
+    return sorted((e for e in entities.values() if e.pool == pool), key=lambda e: e.ordinal)
 
 
 def live(entities: Iterable[Entity]) -> list[Entity]:

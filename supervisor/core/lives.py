@@ -1,6 +1,5 @@
-"""What happens to the life of an entity, from fork to death, and what each death means for its place."""
+"""What happens to one life of an entity, from the order to fork it to the order to kill it."""
 
-from temporal_fleet.protocol.exits import Verdict, verdict
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.actions import (
     DumpStacks,
@@ -12,16 +11,7 @@ from temporal_fleet.supervisor.core.actions import (
     Welcome,
 )
 from temporal_fleet.supervisor.core.draft import Draft
-from temporal_fleet.supervisor.core.fleet import Entity, Exit, HelperKey, Leaving, Phase, Pool
-from temporal_fleet.supervisor.core.restart import (
-    HEALTHY_AFTER,
-    RestartPolicy,
-    delay,
-    in_window,
-    may_restart,
-    slow_delay,
-    too_many,
-)
+from temporal_fleet.supervisor.core.fleet import Entity, HelperKey, Leaving, Pool
 from temporal_fleet.supervisor.core.states import Change, State
 
 KILL_AFTER_DRAIN = 5.0
@@ -56,22 +46,6 @@ def forked(draft: Draft, event: events.Forked) -> None:
     if entity := draft.life(event.entity, event.incarnation):
         draft.set(entity, pid=event.pid)
         draft.emit("entity.forked", Level.DEBUG, f"forked as PID {event.pid}", entity)
-
-
-def fork_refused(draft: Draft, event: events.ForkRefused) -> None:
-    """The host is out of processes or memory: not the entity's fault, so nothing is counted."""
-    entity = draft.life(event.entity, event.incarnation)
-    if entity is None or entity.pid is not None:
-        return
-    pool = _pool_of_version(draft, entity)
-    if entity.state is State.DRAINING or pool is None:
-        begin_anew(draft, entity)
-        return
-    reason = f"fork refused: {event.reason}"
-    streak = entity.streak + 1
-    wait = max(pool.restart.backoff, delay(pool.restart, streak, _salt(entity)))
-    _say_once(draft, entity, "entity.fork-refused", reason)
-    draft.change(entity, Change.RETRY_LATER, streak=streak, deadline=draft.now + wait, reason=reason)
 
 
 def greeted(draft: Draft, event: events.Greeted) -> None:
@@ -152,56 +126,6 @@ def forsake(draft: Draft, fork_server: HelperKey) -> None:
             kill_now(draft, draft.set(entity, fork_server=None))
 
 
-def died(draft: Draft, event: events.Died) -> None:
-    entity = draft.life(event.entity, event.incarnation)
-    if entity is None:
-        return
-    if entity.pid is None and event.code is None and event.signal is None:
-        draft.emit("entity.never-was", Level.DEBUG, "its fork server died before it forked", entity)
-        begin_anew(draft, entity)
-        return
-    outcome = Exit(draft.now, event.code, event.signal, _cause(entity, event), _meaning(draft, entity, event))
-    entity = draft.set(entity, last_exit=outcome)
-    pool = _pool_of_version(draft, entity)
-    if entity.leaving in {Leaving.ORDERED, Leaving.SURVIVOR} or draft.phase is not Phase.RUNNING:
-        draft.emit("entity.stopped", Level.INFO, outcome.cause, entity)
-        begin_anew(draft, entity)
-    elif pool is None:
-        draft.emit(*_kind(outcome), f"{outcome.cause}; it was outdated", entity)
-        begin_anew(draft, entity)
-    elif outcome.meaning in {Verdict.CLUSTER, Verdict.HOST}:
-        wait = slow_delay(pool.restart, _salt(entity))
-        _say_once(draft, entity, f"entity.{outcome.meaning.value}", outcome.cause)
-        draft.change(entity, Change.RETRY_LATER, deadline=draft.now + wait, reason=outcome.cause)
-    elif outcome.meaning is Verdict.PROGRAM:
-        draft.change(entity, Change.GIVE_UP, reason=outcome.cause)
-        draft.emit("entity.failed", Level.ERROR, outcome.cause, entity)
-    elif may_restart(pool.restart, outcome.meaning):
-        _restart(draft, entity, outcome, pool.restart)
-    else:
-        draft.emit(*_kind(outcome), f"{outcome.cause}; restart policy: {pool.restart.policy.value}", entity)
-        draft.change(entity, Change.END, reason=outcome.cause)
-
-
-def begin_anew(draft: Draft, entity: Entity) -> None:
-    """A place whose life is over may get another at once: nothing that was counted speaks against it."""
-    if entity.state is State.WAITING:
-        draft.set(entity, streak=0, crashes=(), reason="")
-    else:
-        draft.change(entity, Change.RETRY_NOW, streak=0, crashes=(), reason="")
-
-
-def cluster_is_up(draft: Draft) -> None:
-    """Who waits for the Cluster waits no longer."""
-    for entity in tuple(draft.entities.values()):
-        ended = entity.last_exit
-        if entity.state is not State.BACKOFF or ended is None or ended.meaning is not Verdict.CLUSTER:
-            continue
-        # A refused fork waits too, with an older exit behind it.
-        if ended.at == entity.since:
-            draft.change(entity, Change.RETRY_NOW)
-
-
 def expire(draft: Draft) -> None:
     """Everything whose time is up."""
     for entity in tuple(draft.entities.values()):
@@ -257,66 +181,3 @@ def _kill(draft: Draft, entity: Entity) -> None:
 def _drain_limit(draft: Draft, entity: Entity) -> float:
     pool = draft.pools.get(entity.pool)
     return (pool.drain if pool else FOREIGN_DRAIN) + KILL_AFTER_DRAIN
-
-
-def _pool_of_version(draft: Draft, entity: Entity) -> Pool | None:
-    """The pool that this life was made for, if it is still as it was."""
-    pool = draft.pools.get(entity.pool)
-    return pool if pool is not None and pool.version == entity.version else None
-
-
-def _salt(entity: Entity) -> str:
-    return f"{entity.id}.{entity.incarnation}"
-
-
-def _meaning(draft: Draft, entity: Entity, event: events.Died) -> Verdict:
-    if entity.leaving is Leaving.BOOT_TIMEOUT and draft.cluster.is_down:
-        return Verdict.CLUSTER
-    return verdict(event.code) if event.signal is None else Verdict.CRASH
-
-
-def _cause(entity: Entity, event: events.Died) -> str:
-    if event.signal is not None:
-        how = f"killed by {event.signal}"
-    elif event.code is None:
-        how = "ended, nobody knows how"
-    else:
-        how = f"exit status {event.code}"
-    if entity.leaving in {Leaving.HUNG, Leaving.BOOT_TIMEOUT}:
-        return f"{entity.leaving.value}: {how}"
-    return f"{event.last_words} ({how})" if event.last_words else how
-
-
-def _restart(draft: Draft, entity: Entity, outcome: Exit, policy: RestartPolicy) -> None:
-    """A life ended of its own making: count it, and see whether and when another may begin."""
-    healthy = entity.ready_at is not None and draft.now - entity.ready_at >= HEALTHY_AFTER
-    streak = 1 if healthy else entity.streak + 1
-    crashes = (*in_window(entity.crashes, policy, draft.now), draft.now)
-    if too_many(crashes, policy):
-        reason = (
-            f"crash loop: {len(crashes)} deaths within {policy.within:g} s, the last: {outcome.cause}; "
-            f"mend it, then: temporal-fleet restart {entity.pool}"
-        )
-        draft.change(entity, Change.GIVE_UP, reason=reason, crashes=(), streak=0)
-        draft.emit("entity.failed", Level.ERROR, reason, entity)
-        return
-    wait = delay(policy, streak, _salt(entity))
-    draft.emit(*_kind(outcome), f"{outcome.cause}; next try in {wait:.1f} s", entity)
-    counted = {"streak": streak, "crashes": crashes, "reason": outcome.cause}
-    if wait == 0.0:
-        draft.change(entity, Change.RETRY_NOW, **counted)
-    else:
-        draft.change(entity, Change.RETRY_LATER, deadline=draft.now + wait, **counted)
-
-
-def _kind(outcome: Exit) -> tuple[str, Level]:
-    """Kind and level of the event that tells of a death nobody ordered."""
-    if outcome.meaning is Verdict.LEFT:
-        return "entity.stopped", Level.WARNING
-    return "entity.died", Level.ERROR
-
-
-def _say_once(draft: Draft, entity: Entity, kind: str, message: str) -> None:
-    """One clear line for a pool, not one for each entity and try."""
-    known = any(e.reason == message for e in draft.entities.values() if e.pool == entity.pool)
-    draft.emit(kind, Level.DEBUG if known else Level.ERROR, message, entity)

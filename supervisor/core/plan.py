@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from temporal_fleet.protocol.exits import Verdict
-from temporal_fleet.supervisor.core.fleet import Entity, Pool
+from temporal_fleet.supervisor.core.fleet import Entity, Pool, members
 from temporal_fleet.supervisor.core.states import State
 
 _ON_ITS_WAY = frozenset({State.WAITING, State.STARTING, State.DRAINING, State.BACKOFF})
@@ -32,18 +32,18 @@ class Moves:
     """Waiting places that may get a process, as far as the pool goes."""
 
 
-def moves(pool: Pool, members: Sequence[Entity]) -> Moves:
+def moves(pool: Pool, places: Sequence[Entity]) -> Moves:
     """The next moves in a pool. Its places, by ordinal, in any state."""
-    rolling = sum(e.ordinal <= pool.desired and _is_outdated(pool, e) for e in members)
+    rolling = sum(e.ordinal <= pool.desired and _is_outdated(pool, e) for e in places)
     last = pool.desired + min(pool.rollout.max_surge, rolling)
-    running = sum(e.is_live for e in members)
+    running = sum(e.is_live for e in places)
     room = max(0, pool.desired + pool.rollout.max_surge - running)
-    waiting = [e.id for e in members if e.state is State.WAITING and e.ordinal <= last]
-    present = {e.ordinal for e in members}
+    waiting = [e.id for e in places if e.state is State.WAITING and e.ordinal <= last]
+    present = {e.ordinal for e in places}
     return Moves(
         add=tuple(n for n in range(1, last + 1) if n not in present),
-        remove=tuple(e.id for e in members if not e.is_live and e.ordinal > last),
-        leave=_leave(pool, [e for e in members if e.is_live or e.ordinal <= last], rolling > 0),
+        remove=tuple(e.id for e in places if not e.is_live and e.ordinal > last),
+        leave=_leave(pool, [e for e in places if e.is_live or e.ordinal <= last], rolling > 0),
         start=tuple(waiting[:room]),
     )
 
@@ -53,20 +53,20 @@ def _is_outdated(pool: Pool, entity: Entity) -> bool:
     return entity.is_live and entity.state is not State.DRAINING and entity.version != pool.version
 
 
-def _leave(pool: Pool, members: Sequence[Entity], rolling: bool) -> tuple[str, ...]:
+def _leave(pool: Pool, places: Sequence[Entity], rolling: bool) -> tuple[str, ...]:
     """Who is to drain, without ever taking the pool below what it must keep ready.
 
     Surplus entities go before the wanted ones, and new surplus stands in until the roll is over.
     """
-    outdated = [e for e in members if _is_outdated(pool, e)]
+    outdated = [e for e in places if _is_outdated(pool, e)]
     candidates = sorted(outdated, key=lambda e: (e.ordinal <= pool.desired, e.ordinal))
     if not rolling:
-        surplus = (e for e in members if e.ordinal > pool.desired and e.version == pool.version)
+        surplus = (e for e in places if e.ordinal > pool.desired and e.version == pool.version)
         staying = [e for e in surplus if e.is_live and e.state is not State.DRAINING]
         candidates += sorted(staying, key=lambda e: -e.ordinal)
-    coming = any(e.state in _ON_ITS_WAY for e in members if e.ordinal <= pool.desired)
+    coming = any(e.state in _ON_ITS_WAY for e in places if e.ordinal <= pool.desired)
     settled = not rolling and not coming
-    spare = sum(_stands(e) for e in members) - (pool.desired - pool.rollout.max_unavailable)
+    spare = sum(_stands(e) for e in places) - (pool.desired - pool.rollout.max_unavailable)
     leave = []
     for entity in candidates:
         if entity.state is not State.READY:
@@ -103,7 +103,7 @@ def reload_steps(
     steps: list[Step] = []
     kept = 0
     for name in sorted({*current, *wanted}):
-        places = _places(entities, name)
+        places = members(entities, name)
         pool = wanted.get(name)
         if pool is None:
             steps += [Step("stop", e.id, f"pool {name} is not in the config") for e in places]
@@ -123,10 +123,6 @@ def reload_steps(
     if kept:
         steps.append(Step("keep", f"{kept} {'entity' if kept == 1 else 'entities'}", "untouched"))
     return tuple(steps)
-
-
-def _places(entities: Mapping[str, Entity], pool: str) -> list[Entity]:
-    return sorted((e for e in entities.values() if e.pool == pool), key=lambda e: e.ordinal)
 
 
 def _why_replace(before: Pool | None, after: Pool) -> str:

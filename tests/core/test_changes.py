@@ -205,3 +205,11 @@ def test_a_pool_that_goes_and_comes_back_never_takes_the_old_deaths_for_its_own(
     driver.tell(events.ReloadRequested("b", by_name(make_pool("orders", 1))))
     driver.tell(events.HelperDied(key, life, "late"))
     assert driver.fleet.helpers[key].state is HelperState.STARTING
+
+
+def test_a_restart_of_one_entity_cannot_mend_its_program_and_says_what_can() -> None:
+    driver = refused(make_pool("orders", 1))
+    driver.tell(events.RestartRequested("a", "orders-1"))
+    advice = "mend it, then restart the whole pool: temporal-fleet restart orders"
+    assert driver.did(act.Reject) == [act.Reject("a", (f"orders.program: SyntaxError; {advice}",))]
+    assert driver.state("orders-1") is State.FAILED
