@@ -258,8 +258,16 @@ class Invariants:
                 assert life_number > self.helper_lives.get(key, 0), f"{key} life {life_number} came before"
                 assert (program is not None) == (key.kind is HelperKind.FORK_SERVER), f"{action}"
                 self.helpers[key] = self.helper_lives[key] = life_number
-            case act.StopHelper(key) | act.KillHelper(key):
+            case act.StopHelper(key):
                 assert key in self.helpers, f"{action} names no live helper"
+            case act.KillHelper(key):
+                assert key in self.helpers, f"{action} names no live helper"
+                overdue = before.helpers[key].deadline is not None
+                owes = any(
+                    life.server_life == self.helpers[key] and after.entities[name].pid is None
+                    for name, life in self.lives.items()
+                )
+                assert overdue or owes, f"{action}, and it has done nothing wrong"
             case act.Welcome(name, incarnation):
                 assert isinstance(event, events.Greeted)
                 assert (event.entity, event.incarnation) == (name, incarnation)

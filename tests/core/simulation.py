@@ -28,6 +28,7 @@ CHAOS = Faults(
     announcement_lost=0.02,
     helper_death_at_start=0.1,
     helper_hang=0.05,
+    slow_search=0.3,
     drain_overrun=0.1,
     drain_crash=0.1,
     repeated=0.1,

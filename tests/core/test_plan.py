@@ -73,6 +73,12 @@ def test_a_roll_goes_past_a_place_that_ended_in_order_and_waits_at_one_that_cras
     assert bool(moves(orders(2), members).leave) is goes_on
 
 
+def test_a_surplus_place_that_ended_stands_in_for_nobody() -> None:
+    ended = Exit(0.0, 0, None, "ended", Verdict.LEFT)
+    members = [place(1), place(2, State.STARTING), place(3, State.STOPPED, last_exit=ended), place(4)]
+    assert moves(orders(2), members) == Moves(remove=("orders-3",))
+
+
 def roll(driver: Driver) -> list[str]:
     """What a roll does, told in order, by a world that does what it is told at once."""
     story = []

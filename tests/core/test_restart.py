@@ -187,6 +187,15 @@ def test_who_waits_for_the_cluster_starts_when_it_is_back_and_nobody_else_does()
     assert driver.state("orders-2") is State.BACKOFF
 
 
+def test_a_refused_fork_is_no_matter_of_the_cluster() -> None:
+    driver = up(make_pool("orders", 1, restart=RestartPolicy(backoff=20.0, backoff_max=30.0)))
+    driver.die("orders-1", code=ExitCode.CLUSTER_UNREACHABLE)
+    driver.wait(30.0)
+    driver.tell(events.ForkRefused("orders-1", 2, "no memory"))
+    driver.tell(events.ClusterChanged(reachable=True, refused=False, reason=""))
+    assert driver.state("orders-1") is State.BACKOFF
+
+
 def test_nothing_is_started_while_the_cluster_is_away() -> None:
     driver = up(make_pool("orders", 1))
     driver.tell(events.ClusterChanged(reachable=False, refused=False, reason="no answer at shop:7233"))

@@ -84,6 +84,7 @@ class Faults:
     announcement_lost: float = 0.0
     helper_death_at_start: float = 0.0
     helper_hang: float = 0.0
+    slow_search: float = 0.0
     drain_overrun: float = 0.0
     drain_crash: float = 0.0
     repeated: float = 0.0
@@ -192,7 +193,8 @@ class World:
             case act.TellDrain(entity, incarnation):
                 self.soon(self._hear_drain, self.entities.get((entity, incarnation)))
             case act.Kill(entity, incarnation, None):
-                self.soon(self._find_and_kill, entity, incarnation)
+                slowly = 7.0 if self._chance(self.faults.slow_search) else 0.05
+                self.after(self.random.uniform(0.0, slowly), self._find_and_kill, entity, incarnation)
             case act.Kill(entity, incarnation, pid):
                 process = self.entities.get((entity, incarnation))
                 assert process is None or process.pid == pid
