@@ -18,6 +18,8 @@ KILL_AFTER_DRAIN = 5.0
 """Seconds from the end of `drain`, when the SDK cancels activities, to SIGKILL."""
 DUMP_BEFORE_KILL = 1.0
 """Seconds that a hung entity gets to write its stacks."""
+EXIT_HOOKS = 5.0
+"""Seconds without a heartbeat that a drained entity has for its exit hooks."""
 KILL_AGAIN = 5.0
 """Seconds after which a SIGKILL without a death is repeated (and told again)."""
 FOREIGN_DRAIN = 30.0
@@ -94,6 +96,7 @@ def found(draft: Draft, event: events.Found) -> None:
         since=draft.now,
         incarnation=event.incarnation,
         pid=event.pid,
+        forked_at=draft.now,
         leaving=Leaving.SURVIVOR,
         reason="runs since an earlier supervisor; drains",
     )
@@ -130,11 +133,15 @@ def expire(draft: Draft) -> None:
     """Everything whose time is up."""
     for entity in tuple(draft.entities.values()):
         pool = draft.pools.get(entity.pool)
-        if entity.state is State.READY and pool is not None and draft.now >= entity.heartbeat + pool.hang:
+        hangs_at = _hangs_at(entity, pool)
+        if hangs_at is not None and draft.now >= hangs_at:
             silence = draft.now - entity.heartbeat
             _dump(draft, entity)
             draft.emit("entity.hung", Level.ERROR, f"no heartbeat for {silence:.1f} s: is killed", entity)
-            _leave(draft, entity, Leaving.HUNG, DUMP_BEFORE_KILL)
+            if entity.state is State.READY:
+                _leave(draft, entity, Leaving.HUNG, DUMP_BEFORE_KILL)
+            else:
+                draft.set(entity, leaving=Leaving.HUNG, deadline=draft.now + DUMP_BEFORE_KILL)
         elif entity.deadline is None or draft.now < entity.deadline:
             continue
         elif entity.state is State.STARTING:
@@ -153,9 +160,20 @@ def expire(draft: Draft) -> None:
 
 def deadline(entity: Entity, pool: Pool | None) -> float | None:
     """When `expire` has something to do with this place, if nothing else happens."""
-    if entity.state is State.READY and pool is not None:
+    due = [moment for moment in (_hangs_at(entity, pool), entity.deadline) if moment is not None]
+    return min(due, default=None)
+
+
+def _hangs_at(entity: Entity, pool: Pool | None) -> float | None:
+    """When silence becomes a hang; None where it means nothing."""
+    if pool is None:
+        return None
+    if entity.state is State.READY:
         return entity.heartbeat + pool.hang
-    return entity.deadline
+    if entity.leaving in {Leaving.ORDERED, Leaving.ITSELF}:
+        # Its heart stops before its end: exit hooks of the program may still run.
+        return entity.heartbeat + pool.hang + EXIT_HOOKS
+    return None
 
 
 def _leave(draft: Draft, entity: Entity, why: Leaving, limit: float) -> Entity:

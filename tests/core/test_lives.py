@@ -75,9 +75,24 @@ def test_one_that_drains_too_long_is_killed_after_drain_and_five_seconds() -> No
     driver = up(make_pool("orders", 1, drain=30.0))
     driver.tell(events.StopRequested(now=False))
     assert driver.did(act.TellDrain) == [act.TellDrain("orders-1", 1)]
-    driver.wait(34.9)
+    driver.wait(12.0)
+    driver.tell(events.Heard("orders-1", 1))
+    driver.wait(12.0)
+    driver.tell(events.Heard("orders-1", 1))
+    driver.wait(10.9)
     assert not driver.did(act.Kill)
     driver.wait(0.2)
+    assert driver.did(act.Kill) == [act.Kill("orders-1", 1, 11)]
+
+
+def test_one_that_hangs_while_it_drains_is_killed_for_that() -> None:
+    driver = up(make_pool("orders", 1, drain=600.0, hang=10.0))
+    driver.tell(events.StopRequested(now=False))
+    driver.wait(14.9)
+    assert not driver.did(act.DumpStacks)
+    driver.wait(0.2)
+    assert driver.did(act.DumpStacks) == [act.DumpStacks("orders-1", 1, 11)]
+    driver.wait(1.0)
     assert driver.did(act.Kill) == [act.Kill("orders-1", 1, 11)]
 
 
