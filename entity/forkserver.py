@@ -22,6 +22,7 @@ import temporalio.worker.workflow_sandbox._in_sandbox  # noqa: F401
 from temporalio.runtime import Runtime
 from temporalio.worker._worker import load_default_build_id
 
+from temporal_fleet.entity.heap import settle_heap
 from temporal_fleet.entity.life import live
 from temporal_fleet.entity.process import leave
 from temporal_fleet.entity.program import LoadedProgram, ProgramError, load
@@ -76,12 +77,9 @@ class ForkServer:
         self._handlers = handlers
         # Blocked, so that one sent to a newborn entity waits until it has its own handlers, and unblocks.
         signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_US)
-        # Collected rubbish leaves no holes that a later collection would write to, page by page, in each
-        # entity; and frozen objects are not written to by the collector at all.
         self._collects = gc.isenabled()
         gc.disable()
-        gc.collect()
-        gc.freeze()
+        settle_heap()
 
     def serve(self) -> NoReturn:
         """Until the pair closes; raises ChannelClosed."""
