@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import temporal_fleet.demo
+from temporal_fleet.demo import drive
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Program:
 
 
 def shop() -> Program:
-    folder = Path(temporal_fleet.demo.__file__).parent
+    folder = Path(drive.__file__).parent
     return Program("shop.orders", "PlaceOrder", "charge_card", folder, "bench-orders")
 
 
