@@ -105,7 +105,10 @@ class ForkServer:
             self._fork_again(spec)
         _, status = os.waitpid(intermediate, 0)
         if status != 0:
-            self._refuse(spec, f"the process that forks ended with wait status {status}")
+            # Nobody can tell whether it forked the entity before. Our own end makes the supervisor look.
+            why = f"the process that forks {spec.entity} ended with wait status {status}"
+            print(f"temporal-fleet: {why}, so its fork server ends too", file=sys.stderr)
+            leave(ExitCode.CRASHED)
 
     def _fork_again(self, spec: EntitySpec) -> NoReturn:
         """In the intermediate process: it announces the entity, so that even if the fork server is killed

@@ -70,23 +70,23 @@ def die_with(parent: int) -> None:
 class Children:
     def __init__(self) -> None:
         self._owners: dict[int, Owner] = {}
+        self._greeted: dict[int, EntityLife] = {}
+        """By their own word: the one that was to announce them may have been killed before it spoke."""
         self._foreign: dict[int, _Foreign] = {}
         """Survivors of an earlier supervisor, by pidfd."""
 
     def claim(self, pid: int, owner: Owner) -> None:
         """This PID, alive or a zombie that nobody waited for yet, is that one."""
+        self._greeted.pop(pid, None)
         self._owners[pid] = owner
 
-    def is_claimed(self, pid: int) -> bool:
-        return pid in self._owners
+    def greeted(self, pid: int, life: EntityLife) -> None:
+        """That life says that it has this PID. It is believed as far as it is a child of ours."""
+        if pid not in self._owners:
+            self._greeted[pid] = life
 
-    def is_child(self, pid: int) -> bool:
-        """Whether it is a child of ours, alive or a zombie."""
-        try:
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except (ChildProcessError, OverflowError):
-            return False
-        return True
+    def is_known(self, pid: int) -> bool:
+        return pid in self._owners or pid in self._greeted
 
     def watch_foreign(self, process: ProcessIdentity, life: EntityLife) -> int | None:
         """A pidfd that becomes readable when this process, no child of ours, ends; None: it is gone."""
@@ -105,13 +105,18 @@ class Children:
         foreign = self._foreign.pop(pidfd)
         os.close(pidfd)
         pid = foreign.process.pid
+        self._greeted.pop(pid, None)
         # The number of a group with members is given to no new process: then it is still the dead one's.
         if start_time(pid) is None:
             _kill_group(pid)
         return Ended(foreign.life, pid, None, None)
 
     def pid_of(self, owner: Owner) -> int | None:
-        return next((pid for pid, known in self._owners.items() if known == owner), None)
+        claimed = next((pid for pid, known in self._owners.items() if known == owner), None)
+        if claimed is not None:
+            return claimed
+        greeted = next((pid for pid, known in self._greeted.items() if known == owner), None)
+        return greeted if greeted is not None and _is_child(greeted) else None
 
     def kill(self, owner: Owner) -> bool:
         """SIGKILL; False when there is no such process (any more)."""
@@ -145,7 +150,7 @@ class Children:
             pid = info.si_pid
             if pid not in self._owners:
                 hear_announcements()
-            owner = self._owners.pop(pid, None)
+            owner = self._owners.pop(pid, None) or self._greeted.pop(pid, None)
             if isinstance(owner, EntityLife):
                 # It led a session of its own; what it left there goes with it. It is not waited for yet,
                 # so its PID still means its group.
@@ -156,11 +161,11 @@ class Children:
                 yield Ended(owner, pid, code, signal_name)
 
     def strays(self, marker: str) -> list[int]:
-        """Our direct children that nobody claimed, and whose command line has the marker."""
+        """Our direct children that nobody knows, and whose command line has the marker."""
         return [
             child.pid
             for child in psutil.Process().children()
-            if child.pid not in self._owners and marker in _command(child)
+            if not self.is_known(child.pid) and marker in _command(child)
         ]
 
     def kill_strays(self, pids: list[int]) -> None:
@@ -187,6 +192,15 @@ class Children:
             if not leftovers:
                 return
             self.kill_strays([child.pid for child in leftovers])
+
+
+def _is_child(pid: int) -> bool:
+    """Whether it is a child of ours, alive or a zombie."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (ChildProcessError, OverflowError):
+        return False
+    return True
 
 
 def _kill_group(leader: int) -> None:

@@ -12,6 +12,7 @@ from temporal_fleet.protocol import messages
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
 from temporal_fleet.supervisor.core.fleet import Fleet, Phase
+from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children, EntityLife, HelperLife
 from temporal_fleet.supervisor.shell.control import Control
@@ -25,6 +26,8 @@ _log = structlog.get_logger()
 
 STALL = 1.0
 """Seconds late from which the loop counts as having stood still (SIGSTOP, starvation)."""
+REST = 0.1
+"""Seconds for which entities are not listened to while none of them starts."""
 _LONGEST_WAIT = 5.0
 
 
@@ -51,6 +54,7 @@ class Loop:
         """When each life was heard last, where the core was not told yet."""
         self._due = -math.inf
         """Not later than the fleet's next deadline."""
+        self._nobody_starts = False
         self._awake = math.inf
         """When the loop last knew that it runs."""
         self._descriptors: dict[int, int] = {}
@@ -109,8 +113,18 @@ class Loop:
 
     def _poll(self, wait: float) -> set[object]:
         self._listen()
-        # Rounded up: a poll that ends a moment too early would only spin.
-        return {source for source, _ in self._poller.poll(math.ceil(wait * 1000))}
+        if self._nobody_starts:
+            wait = self._rest(wait)
+        return {source for source, _ in self._poller.poll(_milliseconds(wait))}
+
+    def _rest(self, wait: float) -> float:
+        """Heartbeats that come within a rest are heard in one go, which costs a fraction of one wake-up each.
+        Everything but the entities' own words ends it at once. What remains to wait."""
+        began = time.monotonic()
+        self._poller.unregister(self._bus.socket)
+        disturbed = self._poller.poll(_milliseconds(min(wait, REST)))
+        self._poller.register(self._bus.socket, zmq.POLLIN)
+        return 0.0 if disturbed else max(0.0, wait - (time.monotonic() - began))
 
     def _listen(self) -> None:
         """Keep the poller in step with the helpers and survivors that there are."""
@@ -169,26 +183,21 @@ class Loop:
 
     def _hear(self, message: messages.EntityMessage) -> None:
         entity, incarnation = message.entity, message.incarnation
+        place = self.fleet.entities.get(entity)
+        is_present = place is not None and place.incarnation == incarnation
         match message:
             case messages.Hello():
-                self._meet_unannounced(EntityLife(entity, incarnation), message.pid)
+                if is_present:
+                    self._children.greeted(message.pid, EntityLife(entity, incarnation))
                 self._feed(events.Greeted(entity, incarnation, message.pid))
             case messages.Ready():
                 self._feed(events.BecameReady(entity, incarnation))
             case messages.Heartbeat():
-                place = self.fleet.entities.get(entity)
-                if place is not None and place.incarnation == incarnation:
+                if is_present:
                     self.heartbeats[entity] = message
                     self._heard[entity, incarnation] = time.monotonic()
             case messages.Draining():
                 self._feed(events.LeftByItself(entity, incarnation, message.cause))
-
-    def _meet_unannounced(self, life: EntityLife, pid: int) -> None:
-        """An entity whose announcer was killed before it spoke is known by its greeting alone."""
-        if not self._children.is_claimed(pid) and self._children.is_child(pid):
-            self._hear_helpers()
-            if not self._children.is_claimed(pid):
-                self._children.claim(pid, life)
 
     def _meet(self, survivor: Survivor) -> None:
         life = EntityLife(survivor.entity, survivor.incarnation)
@@ -210,3 +219,9 @@ class Loop:
             for action in batch:
                 waiting += self._performer.perform(action, obstacle)
         self._due = self._deadline()
+        self._nobody_starts = all(e.state is not State.STARTING for e in self.fleet.entities.values())
+
+
+def _milliseconds(seconds: float) -> int:
+    """Rounded up: a poll that ends a moment too early would only spin."""
+    return math.ceil(seconds * 1000)

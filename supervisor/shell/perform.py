@@ -161,7 +161,7 @@ class Performer:
             # Listed first: whoever is listed and was announced, was announced before.
             strays = self._children.strays(FORK_SERVER)
             told += self._helpers.receive_all()
-            unknown = [pid for pid in strays if not self._children.is_claimed(pid)]
+            unknown = [pid for pid in strays if not self._children.is_known(pid)]
             if not unknown:
                 break
             # The one that was to announce an entity may be among them: its death makes the entity our child.

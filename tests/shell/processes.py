@@ -50,7 +50,7 @@ def reap(children: Children) -> Ended:
 
 def pid_in(file: Path) -> int:
     """The PID that a script writes to a file."""
-    return int(wait_until(lambda: file.exists() and file.read_text().strip(), what=f"a PID in {file}"))
+    return int(wait_until(lambda: file.read_text() if file.exists() else "", what=f"a PID in {file}"))
 
 
 @contextmanager
