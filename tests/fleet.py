@@ -77,14 +77,14 @@ class FleetUnderTest:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> Self:
-        """Start the supervisor, without waiting for anything."""
+    def start(self, output: int | None = None) -> Self:
+        """Start the supervisor, without waiting for anything. Its streams are the log, or `output`."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [COMMAND, "up", "-c", self.config],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log if output is None else output,
+                stderr=log if output is None else output,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment},
             )
         return self

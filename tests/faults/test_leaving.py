@@ -1,0 +1,103 @@
+"""A fleet stops, whatever its entities do, and whatever they started; its streams may be gone by then."""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import DevServer
+from tests.faults.conftest import Gates, marked
+from tests.faults.observing import command_line, kill, pid, pids, renewed, run_errand, start_errand
+from tests.fleet import is_alive
+from tests.system.conftest import MakeFleet
+from tests.waiting import wait_until
+
+
+def test_a_second_term_does_not_wait_for_activities(
+    make: MakeFleet, gates: Gates, dev_server: DevServer, task_queue: str, tmp_path: Path
+) -> None:
+    gates.close("activity")
+    fleet = make(program="gates", pool='drain = "10m"').start()
+    fleet.wait_running()
+    start_errand(dev_server, task_queue, "hold")
+    fleet.wait(lambda s: s.entities[0].inflight_activities == 1, what="the activity runs")
+    fleet.signal(signal.SIGTERM)
+    draining = fleet.wait(lambda s: s.fleet.state == "draining", what="it drains")
+    assert draining.entities[0].state == "draining"
+    assert is_alive(psutil.Process(pids(draining)[0]))
+    assert fleet.stop() == 0
+    assert not marked(tmp_path)
+
+
+def test_an_activity_that_ignores_its_cancellation_is_killed(
+    make: MakeFleet, gates: Gates, dev_server: DevServer, task_queue: str, tmp_path: Path
+) -> None:
+    gates.close("activity")
+    fleet = make(program="gates", pool='drain = "200ms"').start()
+    fleet.wait_running()
+    start_errand(dev_server, task_queue, "stubborn")
+    fleet.wait(lambda s: s.entities[0].inflight_activities == 1, what="the activity runs")
+    assert fleet.stop() == 0
+    assert "entity.killed" in fleet.log_text()
+    assert not marked(tmp_path)
+
+
+def test_what_a_killed_entity_started_does_not_outlive_the_fleet(make: MakeFleet, tmp_path: Path) -> None:
+    fleet = make(program="starts_processes", pool='after_fork = "starts_processes:after_fork"').start()
+    fleet.wait_running()
+
+    def started(word: str) -> list[psutil.Process]:
+        return [process for process in marked(tmp_path) if word in " ".join(command_line(process))]
+
+    (sleeper,), (apart,), (daemon,), spawned = map(
+        started, ("sleep 600", "sleep 601", "sleep 602", "spawn_main")
+    )
+    assert spawned
+    kill([pid(fleet, "orders-1")])
+    fleet.wait(renewed(2), what="the next life")
+    wait_until(lambda: not any(map(is_alive, (sleeper, *spawned))), what="its session is gone with it")
+    assert fleet.stop() == 0
+    assert not marked(tmp_path)
+    assert not is_alive(apart)
+    assert not is_alive(daemon)
+
+
+def test_streams_whose_reader_is_gone_cost_nobody_anything(
+    make: MakeFleet, gates: Gates, dev_server: DevServer, task_queue: str
+) -> None:
+    reader, writer = os.pipe()
+    fleet = make(entities=2, program="gates").start(output=writer)
+    os.close(writer)
+    before = fleet.wait_running()
+    os.close(reader)
+    kill([pid(fleet, "orders-1")])
+    after = fleet.wait(renewed(2, "orders-1"), what="orders-1 is back")
+    assert pids(after)[1] == pids(before)[1]
+    # Each of the ways in which a program may write; a failure would fail the activity, and it be tried again.
+    assert run_errand(dev_server, task_queue, "talk") == "attempt 1"
+    fleet.signal(signal.SIGUSR1)
+    assert fleet.command("reload").returncode == 0
+    assert pids(fleet.status()) == pids(after)
+    assert fleet.stop() == 0
+
+
+def test_a_reader_that_stands_still_does_not_hold_up_the_supervisor(make: MakeFleet) -> None:
+    """Ctrl-S in a terminal, a pager."""
+    reader, writer = os.pipe()
+    fleet = make(entities=2).start(output=writer)
+    try:
+        before = fleet.wait_running()
+        os.set_blocking(writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 4096)
+        os.set_blocking(writer, True)
+        kill([pid(fleet, "orders-1")])
+        after = fleet.wait(renewed(2, "orders-1"), what="orders-1 is back")
+        assert pids(after)[1] == pids(before)[1]
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert fleet.stop() == 0
