@@ -118,7 +118,8 @@ def for_run(
         "pools": {pool_name: {"program": program, "task_queue": task_queue, "entities": entities}},
     }
     if embedded:
-        tree["cluster"]["embedded"] = {}
+        # Nowhere could another port be said when the usual one is taken.
+        tree["cluster"]["embedded"] = {"port": 0}
     options: dict[Key, str] = {
         ("fleet", "name"): "--name",
         ("cluster", "address"): "--address",

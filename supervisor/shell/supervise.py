@@ -123,6 +123,8 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         config=str(config.path) if config.path else None,
         run_dir=str(run.paths.path),
         pools=len(config.pools),
+        cluster=dev_server.address if dev_server else None,
+        ui=dev_server.ui if dev_server else None,
         python=sys.version.split()[0],
     )
     try:

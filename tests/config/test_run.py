@@ -45,7 +45,9 @@ def test_names_come_from_the_programs_module(program: str, fleet: str, pool: str
 
 
 def test_the_options_for_the_cluster() -> None:
-    assert run(embedded=True).cluster.embedded is not None
+    embedded = run(embedded=True).cluster.embedded
+    assert embedded is not None
+    assert (embedded.port, embedded.ui_port) == (0, 0)
     assert run(address="a:1", namespace="n").cluster.address == "a:1"
     assert run(profile="prod").cluster.profile == "prod"
     assert run(name="shop").fleet.name == "shop"
