@@ -38,7 +38,7 @@ def up(config: Path) -> None:
     metavar="N",
     help="How many Worker Entities.",
 )
-@click.option("--embedded", is_flag=True, help="Run a Temporal dev server of its own beside it, on free ports that are told.")
+@click.option("--embedded", is_flag=True, help="Run a Temporal dev server beside it, on free ports.")
 @click.option("--address", metavar="HOST:PORT", help="Of the Cluster; localhost:7233 when nothing is said.")
 @click.option("--profile", metavar="NAME", help="A profile of Temporal's own environment configuration.")
 @click.option("--namespace", metavar="NAME", help="The namespace; default: default.")
