@@ -8,8 +8,9 @@ from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
-# It travels as one datagram, which must fit the socket's buffer: 208 KiB, and a character has up to four.
+# They travel as one datagram, which must fit the socket's buffer: 208 KiB, and a character has up to four.
 _DETAIL_LIMIT = 40_000
+_SUMMARY_LIMIT = 1_000
 
 
 class ProgramError(Exception):
@@ -88,6 +89,8 @@ def summary(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
     message = " ".join(str(error).split())
+    if len(message) > _SUMMARY_LIMIT:
+        message = f"{message[:_SUMMARY_LIMIT]} …"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

@@ -293,6 +293,7 @@ def test_native_threads_that_end_before_a_fork_are_tolerated(
         (ACTIVITY + RUNTIME, ["tokio-rt-worker", "clients and runtimes in `after_fork`"]),
         (ACTIVITY + NATIVE_THREAD, ["leaves 1 thread running", "python"]),
         (ACTIVITY + CLIENT, ["no fork survives", "shop.py:9)"]),
+        ("raise RuntimeError('words ' * 200_000)", ["RuntimeError: words words", "…", "shop.py:1)"]),
     ],
 )
 def test_modules_that_are_refused(

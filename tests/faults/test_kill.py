@@ -119,6 +119,9 @@ def test_the_announcer_of_an_entity_that_works_already(make: MakeFleet, gates: G
     with never_two_lives(fleet):
         unannounced.kill()
         report = fleet.wait(renewed(2), what="its death is noticed")
+    last = report.entities[0].last_exit
+    assert last is not None
+    assert last.cause == "killed by SIGKILL"
     assert_no_stray(fleet, report)
 
 
