@@ -64,7 +64,7 @@ class Performer:
             self._run.write_incarnations(incarnations)
         except OSError as error:
             # An incarnation that is not persisted could come again: nobody is forked with it.
-            return f"{self._run.paths.incarnations} cannot be written: {error.strerror}; make room for it"
+            return f"{self._run.paths.incarnations} cannot be written, so nobody is forked: {error.strerror}"
         return ""
 
     def perform(self, action: actions.Action, obstacle: str) -> list[events.Event]:
@@ -120,7 +120,9 @@ class Performer:
 
     def _last_words(self, ended: Ended, box: BlackBoxContents | None) -> str:
         if ended.code == ExitCode.NO_BLACK_BOX:
-            return f"{self._run.paths.entities} takes no files: it is full, or not writable; make room there"
+            return (
+                f"{self._run.paths.entities} takes no files: full, gone or not writable, its log says which"
+            )
         return box.last_words if box is not None else ""
 
     def _dump(self, life: EntityLife) -> None:

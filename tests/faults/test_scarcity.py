@@ -70,7 +70,8 @@ def test_a_full_disk_forks_nobody_with_an_incarnation_that_is_not_written(
         what="the reason is shown",
     )
     assert (
-        f"{fleet.run_dir.incarnations} cannot be written: No space left on device" in told.entities[1].reason
+        f"{fleet.run_dir.incarnations} cannot be written, so nobody is forked: No space left on device"
+        in told.entities[1].reason
     )
     assert fleet.run_dir.incarnations.read_bytes() == written
     assert set(lives(fleet)) == {"orders-1"}
