@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import zmq
 
-from temporal_fleet.protocol.codec import Decoder, encode
+from temporal_fleet.protocol.codec import SIZE_LIMIT, Decoder, encode
 from temporal_fleet.protocol.control import ControlReply, ControlRequest, Event
 from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
 from temporal_fleet.protocol.report import EventReport
@@ -27,6 +27,7 @@ class Control:
         self.socket.bind(ipc(paths.control))
         self._events = context.socket(zmq.PUB)
         self._events.setsockopt(zmq.LINGER, 200)
+        self._events.setsockopt(zmq.MAXMSGSIZE, SIZE_LIMIT)
         self._events.bind(ipc(paths.events))
         self.dropped = 0
         self._decoder = Decoder[ControlRequest](ControlRequest)

@@ -45,7 +45,7 @@ def test_it_is_counted_and_costs_nobody_anything(
     before = fleet.wait_running()
     order = Order(dev_server.address, task_queue)
     paths = fleet.run_dir
-    sockets = (paths.bus, paths.control, paths.events)
+    sockets = {paths.bus: zmq.DEALER, paths.control: zmq.DEALER, paths.events: zmq.XSUB}
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.linger = 200
     rounds = 50
@@ -64,12 +64,12 @@ def test_it_is_counted_and_costs_nobody_anything(
                     stranger.connect(ipc(paths.bus))
                     stranger.send(frame)
                     fleet.status()
-            for path in sockets:
+            for path, kind in sockets.items():
                 for _ in range(rounds):
                     with socket.socket(socket.AF_UNIX) as raw:
                         raw.connect(str(path))
                         raw.sendall(RANDOM(2000))
-                with context.socket(zmq.DEALER) as long:
+                with context.socket(kind) as long:
                     long.connect(ipc(path))
                     long.send(HEADER + b"\0" * SIZE_LIMIT)
                     fleet.status()
