@@ -8,9 +8,10 @@ from pathlib import Path
 import psutil
 
 from tests.conftest import DevServer
-from tests.faults.conftest import Gates, marked
+from tests.faults.conftest import Gates
 from tests.faults.observing import command_line, kill, pid, pids, renewed, run_errand, start_errand
 from tests.fleet import is_alive
+from tests.marks import marked
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
 

@@ -26,7 +26,7 @@ IMPATIENT = 'restart = { max_restarts = 1, within = "60s", backoff = "10ms", bac
 
 
 @pytest.fixture
-def limits(nothing_left: None) -> Iterator[ExitStack]:
+def limits(no_process_is_left: None) -> Iterator[ExitStack]:
     """Set during the test, taken away when its fleet has ended."""
     with ExitStack() as stack:
         yield stack

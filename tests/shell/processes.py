@@ -1,7 +1,6 @@
 """Real processes for the shell's tests, as bare children: the code under test waits for them, nobody else."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,13 +12,14 @@ from tests.waiting import wait_until
 SLEEP = "exec sleep 600"
 
 
-def shell(script: str, *, setsid: bool = False, name: str = "sh") -> int:
-    """The PID of a child that runs a shell script; `name` shows in its command line."""
-    return os.posix_spawn("/bin/sh", ["sh", "-c", script, name], os.environ, setsid=setsid)
+def shell(script: str, *, setsid: bool = False) -> int:
+    """The PID of a child that runs a shell script."""
+    return os.posix_spawn("/bin/sh", ["sh", "-c", script], os.environ, setsid=setsid)
 
 
-def python(script: str) -> int:
-    return os.posix_spawn(sys.executable, ["python", "-c", script], os.environ)
+def sleeper(name: str) -> int:
+    """The PID of a child that sleeps, with this name in its command line."""
+    return os.posix_spawn("/bin/sleep", [name, "600"], os.environ)
 
 
 def wait_for_zombie(pid: int) -> None:

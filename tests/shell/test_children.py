@@ -25,6 +25,7 @@ from tests.shell.processes import (
     pid_in,
     reap,
     shell,
+    sleeper,
     wait_for_zombie,
 )
 from tests.waiting import wait_until
@@ -121,7 +122,7 @@ def test_a_helper_leaves_its_group_alone(subreaper: None, tmp_path: Path) -> Non
 
 def test_strays_are_unclaimed_children_with_the_marker() -> None:
     children = Children()
-    claimed, stray, other = (shell("sleep 600; :", name=name) for name in ("MARK-us", "MARK-us", "else"))
+    claimed, stray, other = (sleeper(name) for name in ("MARK-us", "MARK-us", "else"))
     with ended_after(claimed, stray, other):
         children.claim(claimed, life(1))
         wait_until(lambda: children.strays("MARK-us") == [stray], what="the stray is seen")
@@ -191,7 +192,7 @@ def test_nothing_is_left_by_kill_everything(tmp_path: Path) -> None:
 
 def test_an_entity_that_nobody_announced_is_known_by_its_greeting() -> None:
     children = Children()
-    pid = shell("sleep 600; :", name="MARK-greeted")
+    pid = sleeper("MARK-greeted")
     with ended_after(pid):
         children.greeted(pid, life(1))
         assert children.strays("MARK-greeted") == []
