@@ -33,8 +33,9 @@ def reload(place: Place, no_wait: bool) -> None:
 def restart(place: Place, target: str | None, no_wait: bool) -> None:
     """Replace entities one by one.
 
-    TARGET is a pool, all of whose code is imported anew, or an entity, which gets the code that its pool
-    has; without one every pool is meant. Clears `failed`."""
+    TARGET is a pool, all of whose code is imported anew, and where each new entity starts before an old one
+    stops; or an entity, which restarts in place: it drains first, then gets the code that its pool has.
+    Without a TARGET every pool is meant. Clears `failed`."""
     with Supervisor(place) as supervisor:
         carry_out(supervisor, Restart(id=new_id(), target=target), wait=not no_wait)
 

@@ -33,5 +33,6 @@ def check(config: Path, schema: bool, show: bool) -> None:
         entities = sum(pool.entities for pool in checked.pools.values())
         say(
             f"{config}: no errors; fleet {checked.fleet.name}, {count(len(checked.pools), 'pool')}, "
-            f"{count(entities, 'entity', 'entities')}"
+            f"{count(entities, 'entity', 'entities')}; "
+            "programs are imported by `up` and `reload`, not here"
         )

@@ -30,7 +30,8 @@ def status(place: Place, as_json: bool, watch: bool) -> None:
         else:
             from temporal_fleet.supervisor.cli import tables
 
-            tables.console().print(tables.status(supervisor.status(memory=True)))
+            console = tables.console()
+            console.print(tables.status(supervisor.status(memory=True), console.width))
 
 
 def _watch(supervisor: Supervisor, as_json: bool) -> None:
@@ -46,11 +47,11 @@ def _watch(supervisor: Supervisor, as_json: bool) -> None:
     console = tables.console()
     if not console.is_terminal:
         while True:
-            console.print(tables.status(reports.next()), "")
+            console.print(tables.status(reports.next(), console.width), "")
             reports.pause()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(tables.status(reports.next()), refresh=True)
+            live.update(tables.status(reports.next(), console.width), refresh=True)
             reports.pause()
 
 

@@ -3,17 +3,26 @@ that imports rich, so it is imported only where a table is printed.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from temporal_fleet.protocol.report import EntityReport, PoolReport, StatusReport
-from temporal_fleet.supervisor.cli.human import duration, size
+from temporal_fleet.supervisor.cli.human import duration, listed, size
 
 R = TypeVar("R")
+
+_GAP = 2
+"""Columns between two cells."""
+_DISPENSABLE = (
+    *("evicted", "resurrected", "blocked", "RSS", "cached", "activities", "restarts", "PSS", "up"),
+    *("program", "task queue"),
+)
+"""What a screen that is too narrow does without, the first one first."""
 
 _COLOURS = {
     "running": "green",
@@ -35,16 +44,39 @@ def console() -> Console:
     return wide if wide.is_terminal else Console(highlight=False, emoji=False, markup=False, width=1000)
 
 
-def status(report: StatusReport, now: float | None = None) -> RenderableType:
-    """The fleet, its Cluster, its pools and its entities."""
+def status(report: StatusReport, width: int, now: float | None = None) -> RenderableType:
+    """The fleet, its Cluster, its pools and its entities, for a screen so wide."""
     at = time.time() if now is None else now
+    notes = _notes(report, at)
     parts: list[RenderableType] = [_headline(report), _cluster(report)]
-    if report.fleet.reason:
+    if report.fleet.reason and not _is_told(report.fleet.reason, [report.cluster.reason, *notes]):
         parts.append(Text(report.fleet.reason, "yellow"))
-    parts += [Text(), _pools(report.pools)]
+    parts += [Text(), _pools(report.pools, width)]
     if report.entities:
-        parts += [Text(), _entities(report.entities, at)]
+        parts += [Text(), _entities(report.entities, width)]
+    if notes:
+        parts += [Text(), *(Text(f"{listed(names)}: {note}", "yellow") for note, names in notes.items())]
     return Group(*parts)
+
+
+def _notes(report: StatusReport, now: float) -> dict[str, list[str]]:
+    """What there is to say of pools and entities that no cell has room for, and of whom, each thing once."""
+    notes: dict[str, list[str]] = {}
+    for entity in report.entities:
+        if entity.reason and not _is_told(entity.reason, [report.cluster.reason]):
+            notes.setdefault(entity.reason, []).append(entity.id)
+    for pool in report.pools:
+        if pool.reason and not _is_told(pool.reason, [report.cluster.reason, *notes]):
+            notes.setdefault(pool.reason, []).append(pool.name)
+    for entity in report.entities:
+        ended = _last_exit(entity, now)
+        if ended:
+            notes.setdefault(ended, []).append(entity.id)
+    return notes
+
+
+def _is_told(reason: str, told: Iterable[str]) -> bool:
+    return any(reason in each for each in told)
 
 
 def _headline(report: StatusReport) -> Text:
@@ -76,9 +108,10 @@ def _cluster(report: StatusReport) -> Text:
     return line
 
 
-def _pools(pools: Sequence[PoolReport]) -> Table:
+def _pools(pools: Sequence[PoolReport], width: int) -> Table:
     return _table(
         pools,
+        width,
         {
             "pool": lambda pool: pool.name,
             "program": lambda pool: pool.program,
@@ -86,14 +119,14 @@ def _pools(pools: Sequence[PoolReport]) -> Table:
             ">ready": lambda pool: Text(
                 f"{pool.ready}/{pool.desired}", "green" if pool.ready == pool.desired else "yellow"
             ),
-            "?reason": lambda pool: Text(pool.reason, "yellow"),
         },
     )
 
 
-def _entities(entities: Sequence[EntityReport], now: float) -> Table:
+def _entities(entities: Sequence[EntityReport], width: int) -> Table:
     return _table(
         entities,
+        width,
         {
             "entity": lambda entity: entity.id,
             ">PID": lambda entity: "-" if entity.pid is None else str(entity.pid),
@@ -108,38 +141,45 @@ def _entities(entities: Sequence[EntityReport], now: float) -> Table:
             ">evicted": lambda entity: str(entity.evictions),
             ">resurrected": lambda entity: str(entity.resurrections),
             ">activities": lambda entity: str(entity.inflight_activities),
-            "?last exit": lambda entity: _last_exit(entity, now),
-            "?reason": lambda entity: Text(entity.reason, "yellow"),
         },
     )
 
 
 def _last_exit(entity: EntityReport, now: float) -> str:
-    """`12s ago: killed by SIGKILL`; nothing for one that left in order and is back: that is no news."""
+    """`last exit 12s ago: killed by SIGKILL`; nothing when it is no news: it left in order and is back, or
+    its reason tells it."""
     report = entity.last_exit
     if report is None or (report.code == 0 and entity.state == "ready"):
         return ""
     how = report.signal or ("unknown" if report.code is None else f"exit status {report.code}")
-    return f"{duration(now - report.time)} ago: {report.cause or how}"
+    cause = report.cause or how
+    return "" if cause in entity.reason else f"last exit {duration(now - report.time)} ago: {cause}"
 
 
 def _state(state: str) -> Text:
     return Text(state, _COLOURS.get(state, ""))
 
 
-def _table(rows: Sequence[R], columns: Mapping[str, Callable[[R], str | Text]]) -> Table:
-    """`>` before a title: numbers, to the right; `?`: no such column while it has nothing to say."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    filled = []
-    for title, cell in columns.items():
-        cells = [cell(row) for row in rows]
-        if title.startswith("?") and not any(map(len, cells)):
-            continue
-        wide = title.startswith("?")
-        table.add_column(
-            title.lstrip(">?"), justify="right" if title.startswith(">") else "left", no_wrap=not wide
-        )
-        filled.append(cells)
-    for cells_of_row in zip(*filled, strict=True):
+def _table(rows: Sequence[R], width: int, columns: Mapping[str, Callable[[R], str | Text]]) -> Table:
+    """`>` before a title: numbers, to the right. No cell is cut: columns are left out until it fits, and
+    the names in the first one are folded when even that is not enough."""
+    filled = {title: [cell(row) for row in rows] for title, cell in columns.items()}
+    taken = {title.lstrip(">"): _width(title.lstrip(">"), cells) for title, cells in filled.items()}
+    for dispensable in _DISPENSABLE:
+        if sum(taken.values()) - _GAP <= width:
+            break
+        taken.pop(dispensable, None)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
+    for index, title in enumerate(filled):
+        name = title.lstrip(">")
+        if name in taken:
+            justify: Literal["left", "right"] = "right" if title.startswith(">") else "left"
+            table.add_column(name, justify=justify, no_wrap=index > 0, overflow="fold")
+    shown = [cells for title, cells in filled.items() if title.lstrip(">") in taken]
+    for cells_of_row in zip(*shown, strict=True):
         table.add_row(*cells_of_row)
     return table
+
+
+def _width(title: str, cells: Iterable[str | Text]) -> int:
+    return max(cell_len(str(each)) for each in (title, *cells)) + _GAP

@@ -41,13 +41,10 @@ def progress_of(report: StatusReport) -> Pending | Settled:
         return Pending(_cluster(report) + listed(words))
     if report.fleet.state == "reloading":
         return Pending("the reload to end")
-    return Settled(
-        tuple(
-            f"pool {pool.name}: {pool.ready} of {pool.desired} ready{_because(pool, report.entities)}"
-            for pool in report.pools
-            if pool.ready < pool.desired
-        )
-    )
+    shortfalls = tuple(words for pool in report.pools for words in _shortfalls(pool, report.entities))
+    if not shortfalls and report.fleet.state == "degraded":
+        shortfalls = (report.fleet.reason or "the fleet is degraded",)
+    return Settled(shortfalls)
 
 
 def until_settled(supervisor: Supervisor) -> None:
@@ -74,6 +71,7 @@ def until_settled(supervisor: Supervisor) -> None:
         raise Problems(
             f"the fleet {report.fleet.name} took the change, and is short of it:",
             now.shortfalls,
+            *_remedies(supervisor, report),
             f"look at it with: {supervisor.place.command('status')}",
         )
     total = sum(pool.ready for pool in report.pools)
@@ -135,11 +133,36 @@ def _cluster(report: StatusReport) -> str:
     return f"the Cluster at {report.cluster.address}{reason}; "
 
 
+def _shortfalls(pool: PoolReport, entities: list[EntityReport]) -> list[str]:
+    if pool.ready < pool.desired:
+        return [f"pool {pool.name}: {pool.ready} of {pool.desired} ready{_because(pool, entities)}"]
+    # A new entity that fails while old ones are replaced keeps them running: the pool lacks none.
+    return [
+        f"{_resting(entity)}; the old entities run on"
+        for entity in entities
+        if entity.pool == pool.name and entity.state == "failed"
+    ]
+
+
+def _remedies(supervisor: Supervisor, report: StatusReport) -> list[str]:
+    failed = sorted({entity.pool for entity in report.entities if entity.state == "failed"})
+    if not failed:
+        return []
+    restarts = [f"mend it, then: {supervisor.place.command(f'restart {pool}')}" for pool in failed]
+    if report.fleet.config is not None:
+        restarts.append(f"or mend {report.fleet.config}, then: {supervisor.place.command('reload')}")
+    return restarts
+
+
 def _because(pool: PoolReport, entities: list[EntityReport]) -> str:
     reasons = [pool.reason] if pool.reason else []
     reasons += [
-        f"{entity.id} {entity.state}{': ' + entity.reason if entity.reason else ''}"
+        _resting(entity)
         for entity in entities
         if entity.pool == pool.name and entity.state in ("failed", "stopped")
     ]
     return f": {'; '.join(reasons)}" if reasons else ""
+
+
+def _resting(entity: EntityReport) -> str:
+    return f"{entity.id} {entity.state}{': ' + entity.reason if entity.reason else ''}"

@@ -11,6 +11,7 @@ from temporal_fleet.supervisor.core.restart import (
     delay,
     in_window,
     may_restart,
+    next_try,
     slow_delay,
     too_many,
 )
@@ -37,7 +38,13 @@ def died(draft: Draft, event: events.Died) -> None:
     elif outcome.meaning in {Verdict.CLUSTER, Verdict.HOST}:
         wait = slow_delay(pool.restart, _salt(entity))
         _say_once(draft, entity, f"entity.{outcome.meaning.value}", outcome.cause)
-        draft.change(entity, Change.RETRY_LATER, deadline=draft.now + wait, reason=outcome.cause)
+        draft.change(
+            entity,
+            Change.RETRY_LATER,
+            restarts=entity.restarts + 1,
+            deadline=draft.now + wait,
+            reason=outcome.cause,
+        )
     elif outcome.meaning is Verdict.PROGRAM:
         draft.change(entity, Change.GIVE_UP, reason=outcome.cause)
         draft.emit("entity.failed", Level.ERROR, outcome.cause, entity)
@@ -97,8 +104,13 @@ def _restart(draft: Draft, entity: Entity, outcome: Exit, policy: RestartPolicy)
         draft.emit("entity.failed", Level.ERROR, reason, entity)
         return
     wait = delay(policy, streak, _salt(entity))
-    draft.emit(*_kind(outcome), f"{outcome.cause}; next try in {wait:.1f} s", entity)
-    counted = {"streak": streak, "crashes": crashes, "reason": outcome.cause}
+    draft.emit(*_kind(outcome), f"{outcome.cause}; {next_try(wait)}", entity)
+    counted = {
+        "streak": streak,
+        "crashes": crashes,
+        "restarts": entity.restarts + 1,
+        "reason": outcome.cause,
+    }
     if wait == 0.0:
         draft.change(entity, Change.RETRY_NOW, **counted)
     else:
@@ -115,7 +127,7 @@ def _cause(entity: Entity, event: events.Died) -> str:
     if event.signal is not None:
         how = f"killed by {event.signal}"
     elif event.code is None:
-        how = "ended, nobody knows how"
+        how = "it was no child of ours: its exit status is not known"
     else:
         how = f"exit status {event.code}"
     if entity.leaving in {Leaving.HUNG, Leaving.BOOT_TIMEOUT}:

@@ -87,12 +87,16 @@ def _stop(draft: Draft, event: events.StopRequested) -> None:
 
 
 def _cluster_changed(draft: Draft, event: events.ClusterChanged) -> None:
+    before = draft.cluster
     draft.cluster = Cluster(event.reachable, event.refused, event.reason)
     if draft.cluster.is_down:
-        draft.emit("cluster.down", Level.ERROR, draft.cluster.hold(draft.embedded))
-    else:
+        # One line for an outage, whatever the Cluster's last and next words in it are.
+        level = Level.DEBUG if before.is_down else Level.ERROR
+        draft.emit("cluster.down", level, draft.cluster.hold(draft.embedded))
+        return
+    deaths.cluster_is_up(draft)
+    if before.reachable is not True or before.is_down:
         draft.emit("cluster.up", Level.INFO, "the Cluster answers")
-        deaths.cluster_is_up(draft)
 
 
 def _forgive(draft: Draft) -> None:

@@ -53,7 +53,12 @@ class Helper:
     deadline: float | None = None
     """starting: must be ready; backoff: next try; refused, stopping: killed, if it has a process still."""
     streak: int = 0
+    program: str = ""
+    """What a fork server imports."""
     reason: str = ""
+
+    def __str__(self) -> str:
+        return f"fork server of {self.program}" if self.program else self.key.kind.value
 
     @property
     def is_live(self) -> bool:
@@ -142,6 +147,7 @@ class Entity:
     crashes: tuple[float, ...] = ()
     streak: int = 0
     restarts: int = 0
+    """Lives begun after a death that nobody ordered."""
     last_exit: Exit | None = None
     reason: str = ""
 

@@ -16,7 +16,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Pool,
 )
 from temporal_fleet.supervisor.core.lives import forsake
-from temporal_fleet.supervisor.core.restart import HEALTHY_AFTER, RestartPolicy, delay
+from temporal_fleet.supervisor.core.restart import HEALTHY_AFTER, RestartPolicy, delay, next_try
 
 BOOT = 60.0
 """Seconds for the agent's first word, and for the dev server."""
@@ -29,7 +29,8 @@ def ready(draft: Draft, event: events.HelperReady) -> None:
     if (helper := _current(draft, event.key, event.life)) and helper.state is HelperState.STARTING:
         took = draft.now - helper.since
         draft.set_helper(helper, state=HelperState.READY, since=draft.now, deadline=None, reason="")
-        draft.emit("helper.ready", Level.DEBUG, f"{helper.key}: ready in {took:.2f} s")
+        level = Level.INFO if helper.streak else Level.DEBUG
+        draft.emit("helper.ready", level, f"{helper}: ready in {took:.2f} s")
 
 
 def refused(draft: Draft, event: events.HelperRefused) -> None:
@@ -45,7 +46,8 @@ def refused(draft: Draft, event: events.HelperRefused) -> None:
         reason=event.reason,
     )
     if any(pool.fork_server == event.key for pool in draft.pools.values()):
-        draft.emit("program.refused", Level.ERROR, event.reason)
+        told = f"{event.reason}; once it is mended: temporal-fleet restart"
+        draft.emit("program.refused", Level.ERROR, told)
 
 
 def died(draft: Draft, event: events.HelperDied) -> None:
@@ -60,7 +62,8 @@ def died(draft: Draft, event: events.HelperDied) -> None:
         _back_off(draft, helper, event.reason)
     if event.key.kind is HelperKind.FORK_SERVER:
         forsake(draft, event.key)
-    elif event.key == AGENT:
+    elif event.key == AGENT and draft.cluster.is_down:
+        # Nobody is left to tell when it is up again, and it must not hold back the entities.
         draft.cluster = Cluster()
 
 
@@ -93,7 +96,7 @@ def expire(draft: Draft) -> None:
             draft.act(KillHelper(helper.key))
             if helper.state is HelperState.STARTING:
                 took = draft.now - helper.since
-                told = f"{helper.key}: not ready after {took:.0f} s: is killed"
+                told = f"{helper}: not ready after {took:.0f} s: is killed"
                 draft.emit("helper.killed", Level.ERROR, told)
         elif helper.key in wanted:
             _start(draft, helper.key, wanted[helper.key], helper.streak)
@@ -114,15 +117,19 @@ def _back_off(draft: Draft, helper: Helper, reason: str) -> None:
     healthy = helper.state is HelperState.READY and draft.now - helper.since >= HEALTHY_AFTER
     streak = 1 if healthy else helper.streak + 1
     wait = delay(_POLICY, streak, f"{helper.key}.{helper.life}")
+    if helper.program and helper.state is HelperState.STARTING:
+        told = f'program = "{helper.program}": the process that imports it {reason}; see what it printed'
+    else:
+        told = f"{helper}: {reason}"
     draft.set_helper(
         helper,
         state=HelperState.BACKOFF,
         since=draft.now,
         deadline=draft.now + wait,
         streak=streak,
-        reason=reason,
+        reason=told,
     )
-    draft.emit("helper.died", Level.ERROR, f"{helper.key}: {reason}; next try in {wait:.1f} s")
+    draft.emit("helper.died", Level.ERROR, f"{told}; {next_try(wait)}")
 
 
 def _start(draft: Draft, key: HelperKey, pool: Pool | None, streak: int = 0) -> None:
@@ -134,6 +141,7 @@ def _start(draft: Draft, key: HelperKey, pool: Pool | None, streak: int = 0) -> 
         life=draft.helper_lives,
         deadline=draft.now + (pool.boot if pool else BOOT),
         streak=streak,
+        program=pool.program.program if pool else "",
         reason=f"imports {pool.program.program}" if pool else "",
     )
     draft.act(StartHelper(key, draft.helper_lives, pool.program if pool else None))

@@ -34,7 +34,6 @@ def begin(draft: Draft, entity: Entity, pool: Pool) -> None:
         entity,
         Change.FORK,
         incarnation=incarnation,
-        restarts=entity.restarts + (entity.incarnation > 0),
         version=pool.version,
         fork_server=pool.fork_server,
         forked_at=draft.now,
@@ -137,18 +136,20 @@ def expire(draft: Draft) -> None:
         if hangs_at is not None and draft.now >= hangs_at:
             silence = draft.now - entity.heartbeat
             _dump(draft, entity)
-            draft.emit("entity.hung", Level.ERROR, f"no heartbeat for {silence:.1f} s: is killed", entity)
-            if entity.state is State.READY:
-                _leave(draft, entity, Leaving.HUNG, DUMP_BEFORE_KILL)
-            else:
-                draft.set(entity, leaving=Leaving.HUNG, deadline=draft.now + DUMP_BEFORE_KILL)
+            told = f"no heartbeat for {silence:.1f} s: is killed"
+            draft.emit("entity.hung", Level.ERROR, told, entity)
+            ready = entity.state is State.READY
+            leaving = _leave(draft, entity, Leaving.HUNG, DUMP_BEFORE_KILL) if ready else entity
+            limit = draft.now + DUMP_BEFORE_KILL
+            draft.set(leaving, leaving=Leaving.HUNG, deadline=limit, reason=told)
         elif entity.deadline is None or draft.now < entity.deadline:
             continue
         elif entity.state is State.STARTING:
             took = draft.now - entity.since
-            draft.emit("entity.boot-timeout", Level.ERROR, f"not ready after {took:.0f} s: is killed", entity)
+            told = f"not ready after {took:.0f} s: is killed"
+            draft.emit("entity.boot-timeout", Level.ERROR, told, entity)
             _dump(draft, entity)
-            _leave(draft, entity, Leaving.BOOT_TIMEOUT, DUMP_BEFORE_KILL)
+            draft.set(_leave(draft, entity, Leaving.BOOT_TIMEOUT, DUMP_BEFORE_KILL), reason=told)
         elif entity.state is State.DRAINING:
             if entity.leaving not in {Leaving.HUNG, Leaving.BOOT_TIMEOUT}:
                 took = draft.now - entity.since

@@ -50,6 +50,11 @@ def delay(policy: RestartPolicy, streak: int, salt: str) -> float:
     return full * (0.5 + 0.5 * _fraction(salt))
 
 
+def next_try(wait: float) -> str:
+    """How an operator is told of a delay."""
+    return f"next try in {wait:.1f} s" if wait else "another starts at once"
+
+
 def slow_delay(policy: RestartPolicy, salt: str) -> float:
     """Seconds between the tries of what is retried for ever: `backoff_max`, with the same spread."""
     return policy.backoff_max * (0.5 + 0.5 * _fraction(salt))

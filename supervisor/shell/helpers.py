@@ -120,7 +120,8 @@ class Helpers:
         how = f"killed by {signal_name}" if signal_name else f"exit status {code}"
         told: list[events.Event] = []
         if isinstance(process, DevServerProcess):
-            how = f"{how}: {process.was_waited_for()}"
+            last_line = process.was_waited_for()
+            how = how if signal_name else f"{how}: {last_line}"
         else:
             told = self._understand_all(owner.key, owner.life, process.was_waited_for())
         return [*told, events.HelperDied(owner.key, owner.life, f"died: {how}")]
@@ -158,7 +159,8 @@ class Helpers:
                 )
                 return [events.HelperReady(key, life)]
             case ProgramRefused():
-                _log.error("program refused", reason=message.reason, detail=message.detail)
+                if message.detail.strip() != message.reason.strip():
+                    _log.info("what the program was refused for", detail=message.detail)
                 return [events.HelperRefused(key, life, message.reason)]
             case Forked():
                 self._children.claim(message.pid, EntityLife(message.entity, message.incarnation))

@@ -224,6 +224,25 @@ def test_a_fleet_that_comes_to_rest_short_of_its_config(command: Command, run_di
     assert not_waited.status == 0, not_waited
 
 
+def test_a_new_revision_that_fails_is_told_and_fails_the_command(command: Command, run_dir: Path) -> None:
+    stands = report(
+        state="degraded",
+        reason="no such plugin",
+        pools=[pool()],
+        entities=[entity(), entity("orders-2", state="failed", reason="no such plugin")],
+    )
+
+    def accept(request: ControlRequest) -> ControlReply | None:
+        return Accepted(id=request.id, message="follows", generation=4)
+
+    with stand_in(run_dir, answers(stands, accept)):
+        done = [command("reload", *SHOP), command("restart", *SHOP), command("scale", "orders=1", *SHOP)]
+    for each in done:
+        assert each.status == 1, each
+        assert "orders-2 failed: no such plugin; the old entities run on" in each.err
+        assert "mend it, then: temporal-fleet restart orders --fleet shop" in each.err
+
+
 def test_the_plan(command: Command, run_dir: Path) -> None:
     steps = [
         StepReport(action="start", target="orders-5", reason="more entities"),

@@ -44,6 +44,7 @@ def test_init_writes_a_file_that_holds(command: Command, folder: Path) -> None:
     checked = command("check")
     assert (checked.status, checked.out) == (0, ""), checked
     assert "no errors; fleet shop, 1 pool, 5 entities" in checked.err
+    assert "programs are imported by `up` and `reload`, not here" in checked.err
 
 
 def test_init_overwrites_only_when_told(command: Command, folder: Path) -> None:

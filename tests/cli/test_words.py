@@ -75,6 +75,17 @@ def test_a_settled_fleet_tells_where_it_is_short() -> None:
     assert progress_of(short) == Settled(("pool orders: 0 of 1 ready: no luck; orders-1 stopped",))
 
 
+def test_a_new_entity_that_failed_is_a_shortfall_though_the_old_ones_run_on() -> None:
+    failed = entity("orders-2", state="failed", reason="no such plugin")
+    rolled = report(state="degraded", reason="no such plugin", pools=[pool()], entities=[entity(), failed])
+    assert progress_of(rolled) == Settled(("orders-2 failed: no such plugin; the old entities run on",))
+
+
+def test_a_degraded_fleet_is_short_whatever_its_pools_say() -> None:
+    degraded = report(state="degraded", reason="connection refused", pools=[pool()], entities=[entity()])
+    assert progress_of(degraded) == Settled(("connection refused",))
+
+
 def test_what_becomes_the_supervisor_holds_no_ballast() -> None:
     """`up` imports the command and then stays for ever, under a budget of memory."""
     code = "import sys, temporal_fleet.supervisor.cli.main; print(*sys.modules)"
