@@ -222,7 +222,7 @@ def test_the_reason_of_a_death_is_shown(operator: Operator) -> None:
     operator.fleet.wait(
         lambda status: status.fleet.state == "running" and status.entities[0].restarts == 1, what="a restart"
     )
-    assert re.search(r"^orders-1 .* ago: killed by SIGKILL", operator("status").out, re.MULTILINE)
+    assert re.search(r"^orders-1: last exit .* ago: killed by SIGKILL", operator("status").out, re.MULTILINE)
 
 
 def test_dump_prints_the_stacks_of_an_entity_whose_loop_hangs(operator: Operator) -> None:
