@@ -1,6 +1,7 @@
 """The keyword arguments of the SDK's Worker(): which there are, which are ours, how configured values
 become them, and what is filled in when the program leaves it open."""
 
+import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -66,12 +67,18 @@ def refuse_foreign(arguments: Iterable[str], whose: str) -> None:
     problems = [
         f"{whose}: `{name}` is the fleet's own; {OWNED[name]}"
         if name in OWNED
-        else f"{whose}: Worker() has no argument `{name}`; it has {', '.join(sorted(PARAMETERS))}"
+        else f"{whose}: Worker() has no argument `{name}`; {_instead_of(name)}"
         for name in arguments
         if name in OWNED or name not in PARAMETERS
     ]
     if problems:
         raise ProgramError(problems[0], "\n".join(problems))
+
+
+def _instead_of(name: str) -> str:
+    open_to_programs = sorted(PARAMETERS.keys() - OWNED.keys())
+    close = difflib.get_close_matches(name, open_to_programs, 1)
+    return f"did you mean `{close[0]}`?" if close else f"it has {', '.join(open_to_programs)}"
 
 
 def settle(arguments: dict[str, Any], spec: ProgramSpec, *, validated: bool) -> None:

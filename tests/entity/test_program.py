@@ -340,6 +340,9 @@ def make_owned():
 def make_unknown():
     return {"activities": [greet], "actvities": [greet]}
 
+def make_unlike():
+    return {"activities": [greet], "colour": "red"}
+
 def make_list():
     return [greet]
 
@@ -376,7 +379,8 @@ def test_factory_without_it(write: Write, dev_server: DevServer, name: str, kind
     ("name", "settings", "expected"),
     [
         ("make_owned", {}, "`identity` is the fleet's own; the fleet names its entities"),
-        ("make_unknown", {}, "Worker() has no argument `actvities`"),
+        ("make_unknown", {}, "Worker() has no argument `actvities`; did you mean `activities`?"),
+        ("make_unlike", {}, "Worker() has no argument `colour`; it has activities, activity_executor, "),
         ("make_list", {}, "returned a list"),
         ("make_undecorated", {}, "make_list ("),
         ("maker", {"workers": ("activity",)}, "has workflow work, of which `workers`"),
