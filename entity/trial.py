@@ -1,8 +1,9 @@
 """Whether a loaded program would run: found out in the fork server for a plain module, in a throwaway fork
 for a plugin or a factory, whose code may start threads and clients that no fork survives.
 
-A refusal is certain. What cannot be known before an entity exists (a Cluster or a database that must be
-reachable, something that only `after_fork` makes) is no refusal: the entity will tell.
+What a factory or a plugin raises is a refusal: it would raise it in each entity. Not so where the entity may
+fare better, by a Cluster that it reaches or by what `after_fork` makes, or where there was no verdict in
+time: the entity will tell.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ import temporalio.worker
 from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
 
+from temporal_fleet.entity.connection import Endpoint, judge
 from temporal_fleet.entity.discovery import (
     Contents,
     activity_name,
@@ -139,34 +141,67 @@ def _report_and_exit(loaded: LoadedProgram, spec: ProgramSpec, channel: Channel[
         # A group of its own, so that whatever the program starts is ended with it.
         os.setsid()
         die_with_parent()
-        channel.send(asyncio.run(_finding(loaded, spec)))
+        Runtime.set_default(Runtime(telemetry=TelemetryConfig()))
+        channel.send(_finding(loaded, spec))
     except BaseException:
         traceback.print_exc()
     leave(0)
 
 
-async def _finding(loaded: LoadedProgram, spec: ProgramSpec) -> Finding:
+def _finding(loaded: LoadedProgram, spec: ProgramSpec) -> Finding:
+    try:
+        return asyncio.run(_finding_of_call(loaded, spec))
+    # A task that the program started may end the loop.
+    except BaseException as error:
+        return _finding_of_error(error, spec)
+
+
+async def _finding_of_call(loaded: LoadedProgram, spec: ProgramSpec) -> Finding:
     try:
         return await _inventory(loaded, spec)
-    except ProgramError as refused:
-        return Refusal(reason=refused.reason, detail=refused.detail)
-    except (ImportError, SyntaxError) as error:
-        # No Cluster and no after_fork brings a missing module.
-        return Refusal(
-            reason=f'program = "{spec.program}" fails: {_one_line(error, spec)}',
-            detail=trimmed_traceback(error),
-        )
-    except Exception as error:
-        return Inconclusive(cause=_one_line(error, spec))
+    # SystemExit included: the program's code runs here, and asyncio would show what it raises.
+    except BaseException as error:
+        return _finding_of_error(error, spec)
+
+
+def _finding_of_error(error: BaseException, spec: ProgramSpec) -> Finding:
+    if isinstance(error, ProgramError):
+        return Refusal(reason=error.reason, detail=error.detail)
+    cause = _one_line(error, spec)
+    # No Cluster and no after_fork brings a missing module.
+    if not isinstance(error, (ImportError, SyntaxError)) and (
+        spec.after_fork is not None or _may_be_the_clusters(error)
+    ):
+        return Inconclusive(cause=f"it {cause}")
+    return Refusal(
+        reason=f'program = "{spec.program}" {cause}; correct it, set what it needs in the pool\'s `env`, or '
+        "make in `after_fork` what only an entity can have",
+        detail=trimmed_traceback(error),
+    )
+
+
+def _may_be_the_clusters(error: BaseException) -> bool:
+    """Whether it comes of a Cluster that is not reached here: by what the SDK raises then, itself or for the
+    program to raise another, or by a time limit of the program's own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TimeoutError) or judge(seen, Endpoint()) is not None:
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def _one_line(error: BaseException, spec: ProgramSpec) -> str:
     place = users_place(error, spec.program.partition(":")[0])
-    return f"{summary(error)} ({place})" if place else summary(error)
+    at = f" ({place})" if place else ""
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+        said = f", saying {' '.join(error.code.split())!r}," if isinstance(error.code, str) else ""
+        return f"exits with status {status}{said} when it is called{at}"
+    return f"fails when it is called: {summary(error)}{at}"
 
 
 async def _inventory(loaded: LoadedProgram, spec: ProgramSpec) -> Inventory:
-    Runtime.set_default(Runtime(telemetry=TelemetryConfig()))
     client = await Client.connect(_NO_CLUSTER, lazy=True, plugins=client_plugins(loaded))
     arguments = await worker_arguments(loaded, spec, client)
     ours = {

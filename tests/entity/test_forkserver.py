@@ -353,6 +353,43 @@ connection = None
 def make_after_fork():
     return {"workflows": connection.workflows}
 
+def connect():
+    raise AssertionError("only in an entity")
+
+def make_failing():
+    raise RuntimeError("no database password set")
+
+def make_exit():
+    import sys
+    sys.exit(3)
+
+async def make_exit_in_a_task():
+    import asyncio
+    async def leave():
+        raise SystemExit("no licence")
+    asyncio.get_running_loop().create_task(leave())
+    await asyncio.sleep(60)
+
+def make_interrupted(client):
+    raise KeyboardInterrupt
+
+async def make_from_a_client_of_its_own():
+    from temporalio.client import Client
+    await Client.connect("127.0.0.1:1")
+
+async def make_wrapping(client):
+    try:
+        await make_from_cluster(client)
+    except Exception as error:
+        raise ValueError("no settings in the Cluster") from error
+
+class Failing(SimplePlugin):
+    def __init__(self):
+        super().__init__("shop", workflows=[Order], workflow_runner=let_through)
+
+    def configure_worker(self, config):
+        raise LookupError("no shop of that name")
+
 def make_hang():
     import subprocess
     child = subprocess.Popen(["sleep", "600"])
@@ -391,6 +428,13 @@ def test_what_plugins_and_factories_let_through_the_sandbox_passes(
         ("make_owned", ["`identity` is the fleet's own"]),
         ("make_broken", ["No module named 'nowhere_at_all' ("]),
         ("Retargeting", ["sets `task_queue`", "set the pool's `task_queue`"]),
+        ("make_failing", ["fails when it is called: RuntimeError: no database password set (", "shop.py:"]),
+        ("make_failing", ["set what it needs in the pool's `env`"]),
+        ("make_after_fork", ["AttributeError: ", "shop.py:", "`after_fork`"]),
+        ("Failing", ["LookupError: no shop of that name (", "shop.py:"]),
+        ("make_exit", ["exits with status 3 when it is called (", "shop.py:"]),
+        ("make_exit_in_a_task", ["exits with status 1, saying 'no licence', when it is called ("]),
+        ("make_interrupted", ["fails when it is called: KeyboardInterrupt (", "shop.py:"]),
     ],
 )
 def test_plugins_and_factories_that_are_refused(
@@ -400,13 +444,25 @@ def test_plugins_and_factories_that_are_refused(
     assert isinstance(answer, ProgramRefused), answer
     for part in expected:
         assert part in answer.reason
+    assert "\n" not in answer.reason
+    assert "Traceback" not in server.log.read_text(), "all is said by the refusal"
 
 
-@pytest.mark.parametrize("attribute", ["make_from_cluster", "make_after_fork", "make_abort"])
+@pytest.mark.parametrize(
+    ("attribute", "settings"),
+    [
+        ("make_from_cluster", {}),
+        ("make_from_a_client_of_its_own", {}),
+        ("make_wrapping", {}),
+        ("make_after_fork", {"after_fork": "shop:connect"}),
+        ("make_exit", {"after_fork": "shop:connect"}),
+        ("make_abort", {}),
+    ],
+)
 def test_what_only_an_entity_can_tell_is_no_refusal(
-    server: ForkServerProcess, tmp_path: Path, attribute: str
+    server: ForkServerProcess, tmp_path: Path, attribute: str, settings: dict[str, Any]
 ) -> None:
-    spec = program(tmp_path, WORKFLOW + NOT_FOR_THE_SANDBOX + LET_THROUGH, attribute)
+    spec = program(tmp_path, WORKFLOW + NOT_FOR_THE_SANDBOX + LET_THROUGH, attribute, **settings)
     assert server.prepared(spec).workflows == []
     assert "could not be validated before its entities start" in server.log.read_text()
 
