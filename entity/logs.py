@@ -17,14 +17,17 @@ CORE_LOGGER = "temporalio.core"
 """Where the lines of the SDK's core arrive."""
 
 _DROPPED_METRIC = "metrics buffer is full"
+_ON_OUTAGES = frozenset({"temporalio_client::retry", "temporalio_sdk_core::worker::heartbeat"})
+"""What in the core warns of each attempt that fails while the Cluster is away."""
 _REPEAT_SECONDS = 60
 _KEY_LENGTH = 120
 _REMEMBERED = 100
 
 
 class CoreNoise(logging.Filter):
-    """Keeps two floods of the SDK's core off the log: a line for each metric that it drops (counted: the
-    heartbeat carries the number), and the same complaint again and again while the Cluster is away."""
+    """Keeps three floods of the SDK's core off the log: a line for each metric that it drops (counted: the
+    heartbeat carries the number), what each entity would say again and again of a Cluster that is away (the
+    supervisor says it once for all of them), and any other complaint that comes more than once a minute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,6 +38,8 @@ class CoreNoise(logging.Filter):
         if _DROPPED_METRIC in record.msg:
             self.dropped_metrics += 1
             return False
+        if _target(record) in _ON_OUTAGES and record.levelno < logging.ERROR:
+            return False
         key = record.msg[:_KEY_LENGTH]
         said = self._last_said.get(key)
         if said is not None and 0 <= record.created - said < _REPEAT_SECONDS:
@@ -43,6 +48,11 @@ class CoreNoise(logging.Filter):
             self._last_said.clear()
         self._last_said[key] = record.created
         return True
+
+
+def _target(record: logging.LogRecord) -> str | None:
+    """Where in the core this comes from, if it does."""
+    return getattr(getattr(record, "temporal_log", None), "target", None)
 
 
 def configure_logging(spec: EntitySpec) -> tuple[structlog.stdlib.BoundLogger, CoreNoise]:

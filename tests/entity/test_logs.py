@@ -11,10 +11,13 @@ from typing import Any
 
 from temporalio.client import Client
 from temporalio.runtime import MetricBuffer
+from temporalio.worker import Worker
 
 from temporal_fleet.entity.logs import CoreNoise
 from temporal_fleet.entity.runtime import entity_runtime
-from tests.conftest import DevServer
+from tests.conftest import DevServer, end_process, free_port, start_dev_server
+from tests.entity.life_program import greet
+from tests.waiting import eventually
 
 SET_UP = """
 import logging, sys
@@ -140,6 +143,48 @@ def test_metrics_that_the_sdk_drops_are_counted_and_not_shown(dev_server: DevSer
 
     asyncio.run(asyncio.wait_for(overflow(), 20))
     assert not [line for line in shown if "metrics" in line]
+
+
+def test_a_cluster_that_is_away_is_no_flood(tmp_path: Path) -> None:
+    logger = logging.getLogger("test.outage")
+    said: set[str] = set()
+    shown: list[str] = []
+
+    class Said(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            said.add(record.temporal_log.target)  # type: ignore[attr-defined]
+            return True
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            shown.append(record.getMessage())
+
+    logger.addFilter(Said())
+    logger.addFilter(CoreNoise())
+    logger.addHandler(Shown())
+    port = free_port()
+    log = tmp_path / "log"
+    server = start_dev_server(port, log)
+
+    async def outlive_an_outage() -> None:
+        nonlocal server
+        runtime = entity_runtime(MetricBuffer(10_000), logger.name)
+        client = await Client.connect(f"127.0.0.1:{port}", runtime=runtime)
+        async with Worker(client, task_queue="unused", activities=[greet], build_id="test"):
+            end_process(server)
+            await eventually(
+                lambda: {"temporalio_client::retry", "temporalio_sdk_core::worker::heartbeat"} <= said,
+                within=60,
+                what="what the core says of an outage",
+            )
+            # So that the Worker comes to its end.
+            server = await asyncio.to_thread(start_dev_server, port, log)
+
+    try:
+        asyncio.run(outlive_an_outage())
+    finally:
+        end_process(server)
+    assert shown == []
 
 
 def test_the_same_complaint_is_shown_once_a_minute() -> None:
