@@ -19,16 +19,18 @@ from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 import temporalio.worker.workflow_sandbox._in_sandbox  # noqa: F401
+from structlog.stdlib import BoundLogger
 from temporalio.runtime import Runtime
 from temporalio.worker._worker import load_default_build_id
 
 from temporal_fleet.entity.heap import settle_heap
 from temporal_fleet.entity.life import live
+from temporal_fleet.entity.logs import logger_beside_programs
 from temporal_fleet.entity.process import leave
 from temporal_fleet.entity.program import LoadedProgram, ProgramError, load
 from temporal_fleet.entity.streams import flush_streams, guard_streams
 from temporal_fleet.entity.threads import require_single_thread, thread_count
-from temporal_fleet.entity.trial import Inventory, report_warnings, tried
+from temporal_fleet.entity.trial import Inventory, tried
 from temporal_fleet.protocol.channel import Channel, ChannelClosed, inherited_channel
 from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.protocol.helpers import (
@@ -70,8 +72,13 @@ class ForkServer:
     """Forks entities of one prepared program."""
 
     def __init__(
-        self, channel: Channel[ToForkServer], loaded: LoadedProgram, handlers: SignalHandlers
+        self,
+        channel: Channel[ToForkServer],
+        loaded: LoadedProgram,
+        handlers: SignalHandlers,
+        log: BoundLogger,
     ) -> None:
+        self._log = log
         self._channel = channel
         self._loaded = loaded
         self._handlers = handlers
@@ -88,7 +95,7 @@ class ForkServer:
                 case ForkEntity(spec=spec):
                     self._fork(spec)
                 case Prepare():
-                    print("temporal-fleet: a fork server prepares one program only", file=sys.stderr)
+                    self._log.error("a fork server prepares one program only")
 
     def _fork(self, spec: EntitySpec) -> None:
         threads = thread_count()
@@ -107,7 +114,7 @@ class ForkServer:
         if status != 0:
             # Nobody can tell whether it forked the entity before. Our own end makes the supervisor look.
             why = f"the process that forks {spec.entity} ended with wait status {status}"
-            print(f"temporal-fleet: {why}, so its fork server ends too", file=sys.stderr)
+            self._log.error(f"{why}, so its fork server ends too")
             leave(ExitCode.CRASHED)
 
     def _fork_again(self, spec: EntitySpec) -> NoReturn:
@@ -188,10 +195,12 @@ def main() -> NoReturn:
         except ProgramError as refused:
             channel.send(ProgramRefused(reason=refused.reason, detail=refused.detail))
             leave(ExitCode.PROGRAM_UNUSABLE)
-        report_warnings(loaded)
+        log = logger_beside_programs(request.log_format, request.program.program)
+        for warning in loaded.warnings:
+            log.warning(warning)
         # The program may have set handlers when it was imported, for the process that it thought it had.
         set_handlers({**handlers, **deaf})
-        server = ForkServer(channel, loaded, handlers)
+        server = ForkServer(channel, loaded, handlers, log)
         channel.send(
             Prepared(
                 workflows=inventory.workflows,

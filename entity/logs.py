@@ -1,4 +1,5 @@
-"""What an entity says on standard error: one form for our lines, the SDK's and the program's own.
+"""What an entity says on standard error, and its fork server before it: one form for our lines, the SDK's and
+the program's own.
 
 Sets up loggers; what is logged, and when, is decided by those who log.
 """
@@ -6,6 +7,7 @@ Sets up loggers; what is logged, and when, is decided by those who log.
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -60,24 +62,44 @@ def configure_logging(spec: EntitySpec) -> tuple[structlog.stdlib.BoundLogger, C
 
     structlog's own global configuration is left to the program.
     """
-    identity = {
-        "fleet": spec.fleet,
-        "entity": spec.entity,
-        "incarnation": spec.incarnation,
-        "pid": os.getpid(),
-    }
+    handler, shared = _form(
+        spec.log_format,
+        {
+            "fleet": spec.fleet,
+            "entity": spec.entity,
+            "incarnation": spec.incarnation,
+            "pid": os.getpid(),
+        },
+    )
+    _install(handler)
+    noise = CoreNoise()
+    logging.getLogger(CORE_LOGGER).addFilter(noise)
+    return _logger(logging.getLogger("temporal_fleet"), shared), noise
 
-    def name_entity(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        return {**event, **identity}
+
+def logger_beside_programs(log_format: str, program: str) -> structlog.stdlib.BoundLogger:
+    """Our logger in a process that entities are forked from. It is registered nowhere: neither the program
+    that is imported there nor the entities find anything set up."""
+    handler, shared = _form(log_format, {"program": program, "pid": os.getpid()})
+    logger = logging.Logger("temporal_fleet", logging.INFO)
+    logger.addHandler(handler)
+    return _logger(logger, shared)
+
+
+def _form(log_format: str, origin: Mapping[str, Any]) -> tuple[logging.Handler, list[Processor]]:
+    """A handler for lines that name their origin, and what our own lines go through before it."""
+
+    def name_origin(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {**event, **origin}
 
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso"),
-        name_entity,
+        name_origin,
     ]
     final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if spec.log_format == "json":
+    if log_format == "json":
         final += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=repr)]
     else:
         final.append(
@@ -87,15 +109,16 @@ def configure_logging(spec: EntitySpec) -> tuple[structlog.stdlib.BoundLogger, C
         )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=final, foreign_pre_chain=shared))
-    _install(handler)
-    noise = CoreNoise()
-    logging.getLogger(CORE_LOGGER).addFilter(noise)
-    logger: Any = structlog.wrap_logger(
-        logging.getLogger("temporal_fleet"),
+    return handler, shared
+
+
+def _logger(logger: logging.Logger, shared: list[Processor]) -> structlog.stdlib.BoundLogger:
+    wrapped: Any = structlog.wrap_logger(
+        logger,
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    return logger, noise
+    return wrapped  # type: ignore[no-any-return]
 
 
 def _install(handler: logging.Handler) -> None:

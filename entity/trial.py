@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import traceback
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -227,8 +226,3 @@ async def _inventory(loaded: LoadedProgram, spec: ProgramSpec) -> Inventory:
         spec,
     )
     return inventory_of(contents)
-
-
-def report_warnings(loaded: LoadedProgram) -> None:
-    for warning in loaded.warnings:
-        print(f"temporal-fleet: {warning}", file=sys.stderr, flush=True)

@@ -13,6 +13,8 @@ class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     """To a fork server, first: import and validate this program."""
 
     program: ProgramSpec
+    log_format: str = "json"
+    """Of the fork server's own lines: `console` or `json`."""
 
 
 class ForkEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="fork"):

@@ -40,12 +40,15 @@ class _Running:
 
 
 class Helpers:
-    def __init__(self, children: Children, watch: WatchCluster, dev_server: DevServerPlan | None) -> None:
+    def __init__(
+        self, children: Children, watch: WatchCluster, dev_server: DevServerPlan | None, *, log_format: str
+    ) -> None:
         self.cluster_state: ClusterState | None = None
         """What the agent said last."""
         self._children = children
         self._watch = watch
         self._dev_server = dev_server
+        self._log_format = log_format
         self._running: dict[HelperKey, _Running] = {}
 
     def channels(self) -> dict[int, HelperKey]:
@@ -67,7 +70,7 @@ class Helpers:
             return [events.HelperReady(key, life)]
         # One that is gone already is about to be waited for.
         with contextlib.suppress(HelperGone):
-            process.send(Prepare(program=program) if program else self._watch)
+            process.send(Prepare(program=program, log_format=self._log_format) if program else self._watch)
         return []
 
     def watch(self, watch: WatchCluster) -> None:

@@ -77,7 +77,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     bus = Bus(context, run.paths)
     control = Control(context, run.paths)
-    helpers = Helpers(children, configuration.watch(), dev_server)
+    helpers = Helpers(children, configuration.watch(), dev_server, log_format=chosen)
     loop = Loop(
         Fleet(embedded=dev_server is not None, incarnations=incarnations),
         wakeup=wakeup,

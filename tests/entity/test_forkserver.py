@@ -16,7 +16,7 @@ import pytest
 from temporalio.client import Client
 
 from temporal_fleet.protocol.exits import ExitCode
-from temporal_fleet.protocol.helpers import ForkRefused, Prepared, ProgramRefused
+from temporal_fleet.protocol.helpers import ForkRefused, Prepare, Prepared, ProgramRefused
 from temporal_fleet.protocol.process import start_time
 from temporal_fleet.protocol.spec import ProgramSpec
 from tests.conftest import DevServer
@@ -465,6 +465,24 @@ def test_what_only_an_entity_can_tell_is_no_refusal(
     spec = program(tmp_path, WORKFLOW + NOT_FOR_THE_SANDBOX + LET_THROUGH, attribute, **settings)
     assert server.prepared(spec).workflows == []
     assert "could not be validated before its entities start" in server.log.read_text()
+
+
+def test_notes_of_a_program_have_the_form_of_all_other_lines(
+    server: ForkServerProcess, tmp_path: Path
+) -> None:
+    source = WORKFLOW + NOT_FOR_THE_SANDBOX + LET_THROUGH
+    server.prepared(program(tmp_path, source, "make_from_cluster"))
+    (line,) = map(json.loads, server.log.read_text().splitlines())
+    assert (line["level"], line["program"]) == ("warning", "shop:make_from_cluster")
+    assert "could not be validated before its entities start: it fails when it is called" in line["event"]
+
+
+def test_notes_for_people_are_no_json(server: ForkServerProcess, tmp_path: Path) -> None:
+    spec = program(tmp_path, WORKFLOW + NOT_FOR_THE_SANDBOX + LET_THROUGH, "make_from_cluster")
+    server.channel.send(Prepare(program=spec, log_format="console"))
+    assert isinstance(server.answer(), Prepared)
+    (line,) = server.log.read_text().splitlines()
+    assert "[warning  ] program = " in line
 
 
 def test_a_trial_that_does_not_end_is_ended_with_all_it_started(
