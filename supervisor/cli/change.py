@@ -5,7 +5,7 @@ import click
 from temporal_fleet.protocol.control import Accepted, ControlRequest, Reload, Restart, Stop
 from temporal_fleet.supervisor.cli.client import Supervisor, SupervisorGone, find, new_id
 from temporal_fleet.supervisor.cli.completion import targets
-from temporal_fleet.supervisor.cli.failure import Failure, say
+from temporal_fleet.supervisor.cli.failure import Failure, must_exist, say
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
 from temporal_fleet.supervisor.cli.presence import Absent, look
 from temporal_fleet.supervisor.cli.watch import until_ended, until_settled
@@ -37,6 +37,10 @@ def restart(place: Place, target: str | None, no_wait: bool) -> None:
     stops; or an entity, which restarts in place: it drains first, then gets the code that its pool has.
     Without a TARGET every pool is meant. Clears `failed`."""
     with Supervisor(place) as supervisor:
+        if target is not None:
+            report = supervisor.status()
+            known = [*(pool.name for pool in report.pools), *(entity.id for entity in report.entities)]
+            must_exist("pool or entity", [target], known)
         carry_out(supervisor, Restart(id=new_id(), target=target), wait=not no_wait)
 
 

@@ -17,7 +17,9 @@ from temporal_fleet.protocol import codec
 from temporal_fleet.protocol.control import (
     ControlReply,
     ControlRequest,
+    DumpStacks,
     Event,
+    GetPlan,
     GetStatus,
     Progress,
     Rejected,
@@ -41,7 +43,7 @@ R = TypeVar("R", bound=Reply)
 
 
 class Refused(Problems):
-    """The supervisor rejected a request: nothing was changed."""
+    """The supervisor rejected a request."""
 
 
 class SupervisorGone(Failure):
@@ -129,7 +131,11 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         self._send(request)
         reply = self._await(request, progress)
         if isinstance(reply, Rejected):
-            raise Refused("the fleet refused, and nothing was changed:", reply.problems)
+            changes_nothing = isinstance(request, GetStatus | GetPlan | DumpStacks)
+            heading = (
+                "the fleet refused:" if changes_nothing else "the fleet refused, and nothing was changed:"
+            )
+            raise Refused(heading, reply.problems)
         if not isinstance(reply, expected):
             raise Failure(
                 f"the supervisor (PID {self.pid}) answered a {type(request).__name__} with a "

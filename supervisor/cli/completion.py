@@ -1,4 +1,4 @@
-"""Shell completion: the script for a shell, and the names of entities and pools of a fleet that runs.
+"""Shell completion: the script for a shell, and the names of what runs: fleets, their pools, their entities.
 
 Whatever goes wrong while somebody presses Tab is silent: no names are offered then.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
+from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.protocol.report import StatusReport
 from temporal_fleet.supervisor.cli.failure import say
 
@@ -43,12 +44,22 @@ def pool_sizes(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[
     return _offered(incomplete, lambda report: [f"{pool.name}={pool.desired}" for pool in report.pools], ctx)
 
 
+def fleet_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Fleets that run."""
+    from temporal_fleet.supervisor.cli.place import running
+
+    try:
+        return [CompletionItem(name) for name in running() if name.startswith(incomplete)]
+    except (ProtocolMisuse, OSError):
+        return []
+
+
 def _offered(
     incomplete: str, names: Callable[[StatusReport], list[str]], ctx: click.Context
 ) -> list[CompletionItem]:
     try:
         report = _report(ctx)
-    except (click.ClickException, OSError):
+    except (click.ClickException, ProtocolMisuse, OSError):
         return []
     return [CompletionItem(name) for name in names(report) if name.startswith(incomplete)]
 

@@ -23,12 +23,12 @@ def load(path: Path) -> "Config":
     return checked(str(path), lambda: reader.load(path, os.environ))
 
 
-def checked(name: str, read: Callable[[], T]) -> T:
-    """What `read` returns; Problems, about `name`, when it raises ConfigError."""
+def checked(name: str, read: Callable[[], T], failure: type[Problems] = Problems) -> T:
+    """What `read` returns; a failure, about `name`, when it raises ConfigError."""
     from temporal_fleet.supervisor.config.reader import ConfigError
 
     try:
         return read()
     except ConfigError as error:
         problems = [str(problem) for problem in error.problems]
-        raise Problems(f"{count(len(problems), 'error')} in {name}", problems) from error
+        raise failure(f"{count(len(problems), 'error')} in {name}", problems) from error

@@ -8,7 +8,7 @@ import click
 from temporal_fleet.protocol.control import DumpStacks, StacksReply
 from temporal_fleet.supervisor.cli.client import Supervisor, new_id
 from temporal_fleet.supervisor.cli.completion import entity_names
-from temporal_fleet.supervisor.cli.failure import Failure, say
+from temporal_fleet.supervisor.cli.failure import Failure, must_exist, say
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
 from temporal_fleet.supervisor.cli.presence import process_state
 
@@ -27,6 +27,7 @@ def dump(place: Place, entity: str) -> None:
 
     Of every thread, also when its event loop hangs. ENTITY is an id such as orders-1."""
     with Supervisor(place) as supervisor:
+        must_exist("entity", [entity], [each.id for each in supervisor.status().entities])
         reply = supervisor.ask(DumpStacks(id=new_id(), entity=entity), StacksReply)
     stacks = _read(Path(reply.path), reply.offset)
     if not stacks:

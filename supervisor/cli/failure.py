@@ -3,9 +3,11 @@
 Expected failures only. An exception that nobody expected keeps its traceback: it is a bug of ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import click
+
+from temporal_fleet.supervisor.cli.human import listed
 
 
 class Failure(click.ClickException):
@@ -34,6 +36,12 @@ class Problems(Failure):
         return "\n".join((self.message, *self.problems, *remedies))
 
 
+class Misuse(Problems):
+    """What was typed cannot be right, wherever it is typed (status 2)."""
+
+    exit_code = 2
+
+
 class Interrupted(click.exceptions.Exit):
     """Ctrl-C, after the command has said what goes on without it (status 130)."""
 
@@ -44,3 +52,11 @@ class Interrupted(click.exceptions.Exit):
 def say(message: str) -> None:
     """A message to the operator. Messages go to stderr, so that stdout holds only what was asked for."""
     click.echo(message, err=True)
+
+
+def must_exist(what: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Raises UsageError for names that nothing has. `what`: the noun, in the singular."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        there = listed(sorted(known), most=20) or "none"
+        raise click.UsageError(f"no {what} is named {listed(unknown)}; there are: {there}")

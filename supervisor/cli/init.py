@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from temporal_fleet.supervisor.cli import configuration
-from temporal_fleet.supervisor.cli.failure import Failure, say
+from temporal_fleet.supervisor.cli.failure import Failure, Misuse, say
 from temporal_fleet.supervisor.cli.place import DEFAULT_CONFIG
 from temporal_fleet.supervisor.config.defaults import name_from
 
@@ -67,7 +67,7 @@ def init(
         name=name,
         pool=pool,
     )
-    configuration.checked(f"{file} as it would be", lambda: reader.parse(text, file, os.environ))
+    configuration.checked(f"{file} as it would be", lambda: reader.parse(text, file, os.environ), Misuse)
     _write(file, text, force=force)
     option = "" if file == Path(DEFAULT_CONFIG) else f" -c {file}"
     say(f"wrote {file}; look through it, then start the fleet with: temporal-fleet up{option}")

@@ -18,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.supervisor.cli.completion import fleet_names
 from temporal_fleet.supervisor.cli.failure import Failure
 from temporal_fleet.supervisor.cli.presence import Listening, look
 from temporal_fleet.supervisor.config import defaults
@@ -38,8 +39,13 @@ config_option = click.option(
     metavar="FILE",
     help="The config file.",
 )
+
+
 _fleet_option = click.option(
-    "--fleet", metavar="NAME", help="A fleet by its name, such as one that `run` has started."
+    "--fleet",
+    metavar="NAME",
+    shell_complete=fleet_names,
+    help="A fleet by its name, such as one that `run` has started.",
 )
 
 
@@ -118,13 +124,17 @@ def _without_a_file() -> tuple[str, ...]:
 
 
 def named_otherwise() -> tuple[str, ...]:
-    """The fleets in the default place that run: one of them may be meant."""
+    """The fleets that run and have a name to be meant by: one of them may be meant."""
+    return tuple(f"a fleet {name} runs; it is meant with: --fleet {name}" for name in running())
+
+
+def running() -> list[str]:
+    """The names of the fleets in the default place that run."""
     if os.environ.get("RUNTIME_DIRECTORY"):
-        return ()
+        return []
     places = defaults.run_directory("any", os.environ).parent
     try:
         names = sorted(path.name for path in places.iterdir() if defaults.name_from(path.name) == path.name)
     except OSError:
-        return ()
-    running = [name for name in names if isinstance(look(by_name(name).run), Listening)]
-    return tuple(f"a fleet {name} runs; it is meant with: --fleet {name}" for name in running)
+        return []
+    return [name for name in names if isinstance(look(by_name(name).run), Listening)]

@@ -6,7 +6,6 @@ fleet refuses it.
 """
 
 import os
-from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -17,8 +16,7 @@ from temporal_fleet.supervisor.cli.change import carry_out, no_wait_option
 from temporal_fleet.supervisor.cli.client import Refused, Supervisor, new_id
 from temporal_fleet.supervisor.cli.completion import pool_sizes
 from temporal_fleet.supervisor.cli.configfile import ConfigFile
-from temporal_fleet.supervisor.cli.failure import Failure, say
-from temporal_fleet.supervisor.cli.human import listed
+from temporal_fleet.supervisor.cli.failure import Failure, must_exist, say
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
 
 
@@ -46,11 +44,11 @@ def scale(place: Place, pools: dict[str, int], no_wait: bool) -> None:
 
     Edits the config file, keeping its comments, then reloads. A fleet that `run` has started has no file:
     there the change lasts as long as the fleet."""
+    _must_be_possible(pools)
     with Supervisor(place) as supervisor:
         report = supervisor.status()
         if report.fleet.config is None:
-            _must_exist(pools, [pool.name for pool in report.pools])
-            _must_be_possible(pools)
+            must_exist("pool", pools, [pool.name for pool in report.pools])
             say(f"{place.name} runs without a config file: nothing of this is kept on disk")
             carry_out(supervisor, Scale(id=new_id(), pools=pools), wait=not no_wait)
         else:
@@ -82,7 +80,7 @@ def _edited(file: ConfigFile, pools: dict[str, int]) -> str:
     from temporal_fleet.supervisor.config.edit import set_entities
 
     now = configuration.checked(str(file.shown), lambda: reader.parse(file.text, file.shown, os.environ))
-    _must_exist(pools, now.pools)
+    must_exist("pool", pools, now.pools)
     text = configuration.checked(str(file.shown), lambda: set_entities(file.text, pools))
     configuration.checked(f"{file.shown} as it would be", lambda: reader.parse(text, file.shown, os.environ))
     return text
@@ -101,17 +99,9 @@ def _file_of(place: Place, running: Path) -> Path:
 
 
 def _must_be_possible(pools: dict[str, int]) -> None:
-    """What a file would be held to."""
+    """What a file is held to: a size that no file may have is a slip of the keyboard."""
     from temporal_fleet.supervisor.config.settings import MAX_ENTITIES
 
     for name, size in pools.items():
         if size > MAX_ENTITIES:
             raise click.UsageError(f"{name}={size}: a pool has at most {MAX_ENTITIES} entities")
-
-
-def _must_exist(pools: dict[str, int], known: Collection[str]) -> None:
-    unknown = [name for name in pools if name not in known]
-    if unknown:
-        raise click.UsageError(
-            f"no pool is named {listed(unknown)}; the pools are: {', '.join(sorted(known)) or 'none'}"
-        )

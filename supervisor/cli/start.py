@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.supervisor.cli import configuration
-from temporal_fleet.supervisor.cli.failure import Failure, say
+from temporal_fleet.supervisor.cli.failure import Failure, Misuse, say
 from temporal_fleet.supervisor.cli.place import config_option
+from temporal_fleet.supervisor.cli.presence import Absent, look
 
 if TYPE_CHECKING:
     from temporal_fleet.supervisor.config.reader import Config
@@ -82,8 +84,10 @@ def run(
             environ=os.environ,
             cwd=path or Path.cwd(),
         ),
+        failure=Misuse,
     )
-    say(f"talk to this fleet with: temporal-fleet status --fleet {config.fleet.name}")
+    if isinstance(look(RunDirectory(config.fleet.run_dir)), Absent):
+        say(f"talk to this fleet with: temporal-fleet status --fleet {config.fleet.name}")
     _supervise(config)
 
 

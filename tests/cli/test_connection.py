@@ -175,6 +175,26 @@ def test_a_rejected_reload_prints_each_problem(command: Command, run_dir: Path) 
     assert "\nfleet.toml:3: a\nfleet.toml:9: b\n" in refused.err
 
 
+def test_a_name_that_nothing_has_is_misuse(command: Command, run_dir: Path) -> None:
+    """Nothing is asked of the fleet then: this one would not answer."""
+    with stand_in(run_dir, answers(report(pools=[pool()], entities=[entity()]))):
+        restarted = command("restart", "nobody", *SHOP)
+        dumped = command("dump", "orders", *SHOP)
+    assert restarted.status == dumped.status == 2, (restarted, dumped)
+    assert "no pool or entity is named nobody; there are: orders, orders-1" in restarted.err
+    assert "no entity is named orders; there are: orders-1" in dumped.err
+
+
+def test_a_refused_dump_would_have_changed_nothing_anyway(command: Command, run_dir: Path) -> None:
+    def reject(request: ControlRequest) -> ControlReply | None:
+        return Rejected(id=request.id, problems=["orders-1 is starting"])
+
+    with stand_in(run_dir, answers(report(entities=[entity()]), reject)):
+        refused = command("dump", "orders-1", *SHOP)
+    assert refused.status == 1, refused
+    assert refused.err == "Error: the fleet refused:\norders-1 is starting\n"
+
+
 def test_progress_is_told_and_the_end_is_waited_for(command: Command, run_dir: Path) -> None:
     rolling = report(
         state="reloading",
@@ -351,7 +371,7 @@ def test_dump_reads_what_was_appended(command: Command, run_dir: Path, tmp_path:
             file.write("Thread 1:\n")
         return StacksReply(id=request.id, pid=os.getpid(), path=str(stacks), offset=len("older\n"))
 
-    with stand_in(run_dir, answers(report(), dump)):
+    with stand_in(run_dir, answers(report(entities=[entity()]), dump)):
         printed = command("dump", "orders-1", *SHOP)
     assert (printed.status, printed.out) == (0, "Thread 1:\n"), printed
 
@@ -361,7 +381,7 @@ def test_dump_says_why_nothing_comes(command: Command, run_dir: Path, tmp_path: 
     def dump(request: ControlRequest) -> ControlReply | None:
         return StacksReply(id=request.id, pid=os.getppid(), path=str(tmp_path / "none"), offset=0)
 
-    with stand_in(run_dir, answers(report(), dump)):
+    with stand_in(run_dir, answers(report(entities=[entity()]), dump)):
         told = command("dump", "orders-1", *SHOP)
     assert told.status == 1, told
     assert f"orders-1 (PID {os.getpid()}) wrote no stacks within 5 s" in told.err
@@ -374,13 +394,16 @@ def test_completion_offers_what_runs(command: Command, run_dir: Path) -> None:
             COMP_WORDS=f"temporal-fleet {words}",
             COMP_CWORD=str(len(words.split(" "))),
         )
-        return [line.split(",", 1)[1] for line in done.out.splitlines()]
+        return [line.split(",", 1)[1] for line in done.out.splitlines() if line]
 
     status = report(pools=[pool(), pool("billing")], entities=[entity(), entity("billing-1")])
     with stand_in(run_dir, answers(status)):
         assert offered("dump --fleet shop or") == ["orders-1"]
         assert offered("restart --fleet shop b") == ["billing", "billing-1"]
         assert offered("scale --fleet shop or") == ["orders=1"]
+        assert offered("status --fleet s") == ["shop"]
+        assert offered("status --fleet x") == []
+    assert offered("status --fleet s") == [], "it runs no more"
 
 
 def test_many_looks_disturb_no_supervisor(command: Command, run_dir: Path) -> None:

@@ -60,7 +60,7 @@ def test_init_overwrites_only_when_told(command: Command, folder: Path) -> None:
 
 def test_init_writes_nothing_that_would_not_hold(command: Command, folder: Path) -> None:
     refused = command("init", "--program", "shop/orders.py", "--address", "http://x:1")
-    assert refused.status == 1, refused
+    assert refused.status == 2, refused
     assert "2 errors in fleet.toml as it would be" in refused.err
     assert not (folder / "fleet.toml").exists()
 
@@ -95,7 +95,7 @@ def test_up_refuses_a_file_with_errors(command: Command, folder: Path) -> None:
 
 def test_run_names_the_option_that_is_wrong(command: Command) -> None:
     refused = command("run", "shop/orders.py", "-q", "orders", "--embedded", "--address", "a:1")
-    assert refused.status == 1, refused
+    assert refused.status == 2, refused
     assert 'PROGRAM = "shop/orders.py"' in refused.err
     assert "--address" in refused.err
 

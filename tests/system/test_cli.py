@@ -194,8 +194,8 @@ def test_restart_replaces_what_is_named(operator: Operator) -> None:
     assert list(third) == ["orders-1", "orders-2"]
     assert not set(third.values()) & set(second.values())
     refused = operator("restart", "nobody")
-    assert refused.status == 1
-    assert "orders-1" in refused.err, "says what there is"
+    assert refused.status == 2, refused
+    assert "no pool or entity is named nobody; there are: orders, orders-1, orders-2" in refused.err
 
 
 def test_events_tell_of_a_death_and_of_the_next_life(operator: Operator) -> None:
@@ -245,8 +245,8 @@ def test_dump_of_an_entity_that_cannot_answer_says_why(operator: Operator) -> No
     assert told.status == 1, told
     assert "it is stopped (state T)" in told.err
     nobody = operator("dump", "orders-9")
-    assert nobody.status == 1
-    assert "orders-1" in nobody.err, "says what there is"
+    assert nobody.status == 2, nobody
+    assert "no entity is named orders-9; there are: orders-1, orders-2" in nobody.err
 
 
 def test_stop_waits_for_what_drains(operator: Operator) -> None:
@@ -331,6 +331,9 @@ def test_run_needs_no_file(dev_server: DevServer, task_queue: str, tmp_path: Pat
         assert fleet.stderr is not None
         assert "temporal-fleet status --fleet program" in fleet.stderr.readline()
         wait_until(lambda: command("status", *by_name).status == 0, what="the fleet answers")
+        taken = command("run", "program", "-q", task_queue, "--address", dev_server.address)
+        assert taken.status == 1, taken
+        assert taken.err.startswith("Error: a fleet already runs in"), taken
         scaled = command("scale", "program=2", *by_name)
         assert scaled.status == 0, scaled
         assert "nothing of this is kept on disk" in scaled.err
