@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from typing import NoReturn
 
@@ -91,21 +92,36 @@ class Agent:
     def __init__(self, channel: Channel[ToAgent]) -> None:
         self._channel = channel
         self._told: ClusterState | None = None
+        self._watched: WatchCluster | None = None
+        self._changed = asyncio.Event()
 
     async def watch(self) -> None:
-        """Watch the Cluster that the first message names. Raises ChannelClosed at the end."""
-        watched = self._channel.receive()
+        """Watch the Cluster that the last message names. Raises ChannelClosed at the end."""
+        self._watched = self._channel.receive()
         self._channel.socket.setblocking(False)
         asyncio.get_running_loop().add_reader(self._channel, self._attend)
-        probe = ClusterProbe(watched, client_runtime())
+        runtime = client_runtime()
         while True:
+            watched = self._watched
+            self._changed.clear()
+            await self._watch_one(watched, ClusterProbe(watched, runtime))
+
+    async def _watch_one(self, watched: WatchCluster, probe: ClusterProbe) -> None:
+        """Until another one is to be watched."""
+        self._told = None
+        while not self._changed.is_set():
             state = await probe.look()
+            if watched is not self._watched:
+                return
             self._tell(state)
-            await asyncio.sleep(_WHEN_FINE if state.reachable and not state.refused else _WHEN_NOT)
+            pause = _WHEN_FINE if state.reachable and not state.refused else _WHEN_NOT
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), pause)
 
     def _attend(self) -> None:
         try:
-            self._channel.receive()
+            self._watched = self._channel.receive()
+            self._changed.set()
         except BlockingIOError:
             return
         except ChannelClosed:

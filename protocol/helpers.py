@@ -64,7 +64,7 @@ FromForkServer = Prepared | ProgramRefused | Forked | ForkRefused
 
 
 class WatchCluster(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="watch"):
-    """To the cluster agent, first: which Cluster to watch."""
+    """To the cluster agent, first, and again when it is another one: which Cluster to watch."""
 
     cluster: ClusterSpec
     fleet: str

@@ -31,6 +31,9 @@ class AgentProcess:
                 env={**os.environ, **env},
             )
         self._channel = Channel[FromAgent](ours, FromAgent)
+        self.tell(cluster)
+
+    def tell(self, cluster: ClusterSpec) -> None:
         self._channel.send(WatchCluster(cluster=cluster, fleet="shop"))
 
     def next_state(self, within: float = 30.0) -> ClusterState:
@@ -109,6 +112,16 @@ def test_it_reports_an_outage_and_the_recovery(watch: Watch, tmp_path: Path) -> 
     gone = agent.next_state()
     assert not gone.reachable
     assert not gone.refused
+
+
+def test_it_turns_to_another_cluster_when_told(watch: Watch, dev_server: DevServer) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    agent = watch(ClusterSpec(address=nowhere))
+    assert nowhere in agent.next_state().reason
+    agent.tell(ClusterSpec(address=dev_server.address))
+    there = agent.next_state()
+    assert there.reachable
+    assert there.address == dev_server.address
 
 
 def test_a_cluster_that_stands_still_is_unreachable(watch: Watch, tmp_path: Path) -> None:
