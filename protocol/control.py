@@ -5,9 +5,16 @@ A request has an id; every reply names it. A request gets any number of Progress
 other replies.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from temporal_fleet.protocol.report import EventReport, StatusReport, StepReport
+
+Name = Annotated[str, msgspec.Meta(max_length=256)]
+"""Of a pool or an entity."""
+Size = Annotated[int, msgspec.Meta(ge=0, le=1000)]
+"""Entities in a pool."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -31,13 +38,13 @@ class Reload(Request, frozen=True, kw_only=True, tag="reload"):
 class Scale(Request, frozen=True, kw_only=True, tag="scale"):
     """Under `run`, which has no file: change the sizes of pools."""
 
-    pools: dict[str, int]
+    pools: dict[Name, Size]
 
 
 class Restart(Request, frozen=True, kw_only=True, tag="restart"):
     """Replace entities one by one with newly imported code; clears `failed`."""
 
-    target: str | None = None
+    target: Name | None = None
     """A pool, an entity, or None for the whole fleet."""
 
 
@@ -48,7 +55,7 @@ class Stop(Request, frozen=True, kw_only=True, tag="stop"):
 class DumpStacks(Request, frozen=True, kw_only=True, tag="dump"):
     """Ask an entity for the stacks of its threads; they are appended to a file."""
 
-    entity: str
+    entity: Name
 
 
 ControlRequest = GetStatus | GetPlan | Reload | Scale | Restart | Stop | DumpStacks

@@ -4,7 +4,12 @@ incarnation, so that what a former life said is never taken for the present one'
 DEALER (routing id `ID.N`) -> ROUTER: EntityMessage. ROUTER -> DEALER: SupervisorMessage.
 """
 
+from typing import Annotated
+
 import msgspec
+
+Pid = Annotated[int, msgspec.Meta(gt=0, le=2**22)]
+"""Up to the kernel's own limit, PID_MAX_LIMIT."""
 
 
 class FromEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -15,7 +20,7 @@ class FromEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 class Hello(FromEntity, frozen=True, kw_only=True, tag="hello"):
     """The first message of a life, and again after each reconnection to a new supervisor."""
 
-    pid: int
+    pid: Pid
 
 
 class Ready(FromEntity, frozen=True, kw_only=True, tag="ready"):
@@ -51,7 +56,7 @@ class ToEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 class Welcome(ToEntity, frozen=True, kw_only=True, tag="welcome"):
     """Answers Hello: who the supervisor is now. The entity watches that process."""
 
-    supervisor_pid: int
+    supervisor_pid: Pid
 
 
 class Drain(ToEntity, frozen=True, kw_only=True, tag="drain"):

@@ -84,6 +84,7 @@ def _stop(draft: Draft, event: events.StopRequested) -> None:
     if event.now:
         for entity in live(tuple(draft.entities.values())):
             lives.kill_now(draft, entity)
+        helpers.kill_fork_servers(draft)
 
 
 def _cluster_changed(draft: Draft, event: events.ClusterChanged) -> None:

@@ -102,6 +102,14 @@ def expire(draft: Draft) -> None:
             _start(draft, helper.key, wanted[helper.key], helper.streak)
 
 
+def kill_fork_servers(draft: Draft) -> None:
+    """One that is in the middle of an import does not see that it is told to go."""
+    for helper in draft.helpers.values():
+        order = KillHelper(helper.key)
+        if helper.key.kind is HelperKind.FORK_SERVER and helper.is_live and order not in draft.actions:
+            draft.act(order)
+
+
 def _wanted(draft: Draft) -> dict[HelperKey, Pool | None]:
     """The helpers that must be there; of a fork server also a pool that says what to load."""
     dev_server: dict[HelperKey, Pool | None] = {DEV_SERVER: None} if draft.embedded else {}

@@ -21,6 +21,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SWEEP_LIMIT = 2.0
+_LAST_LIMIT = 10.0
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ class Children:
     def kill_strays(self, pids: list[int]) -> None:
         """SIGKILL children and wait for them, within a limit: a process in a dead file system may linger."""
         for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
+            # One that changed its user (sudo in an activity) is not ours to kill.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         limit = time.monotonic() + _SWEEP_LIMIT
         remaining = set(pids)
@@ -187,7 +189,8 @@ class Children:
 
     def kill_everything(self) -> None:
         """The last act of a supervisor: nothing outlives a stopped fleet."""
-        for _ in range(100):
+        limit = time.monotonic() + _LAST_LIMIT
+        while time.monotonic() < limit:
             leftovers = psutil.Process().children(recursive=True)
             if not leftovers:
                 return
@@ -198,7 +201,7 @@ def _is_child(pid: int) -> bool:
     """Whether it is a child of ours, alive or a zombie."""
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except (ChildProcessError, OverflowError):
+    except (OSError, OverflowError):
         return False
     return True
 

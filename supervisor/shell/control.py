@@ -54,7 +54,10 @@ class Control:
             self.dropped += 1
 
     def publish(self, report: EventReport) -> None:
-        self._events.send(encode(Event(report=report)), zmq.NOBLOCK)
+        try:
+            self._events.send(encode(Event(report=report)), zmq.NOBLOCK)
+        except (zmq.Again, ProtocolMisuse):
+            self.dropped += 1
 
     def close(self) -> None:
         self.socket.close()

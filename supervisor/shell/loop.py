@@ -14,7 +14,7 @@ from temporal_fleet.supervisor.core.decide import decide, next_deadline
 from temporal_fleet.supervisor.core.fleet import Fleet, Phase
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.shell.bus import Bus
-from temporal_fleet.supervisor.shell.children import Children, EntityLife, HelperLife
+from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife, HelperLife
 from temporal_fleet.supervisor.shell.control import Control
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.perform import Performer
@@ -204,7 +204,7 @@ class Loop:
         self._feed(events.Found(survivor.entity, survivor.incarnation, survivor.process.pid))
         pidfd = self._children.watch_foreign(survivor.process, life)
         if pidfd is None:
-            self._feed(events.Died(survivor.entity, survivor.incarnation, None, None))
+            self._feed(self._performer.died(Ended(life, survivor.process.pid, None, None), life))
         else:
             self._pidfds.add(pidfd)
 

@@ -5,6 +5,7 @@ Which file stands where is in protocol.rundir.
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ class OwnedRunDirectory:
 
     def __init__(self, paths: RunDirectory) -> None:
         self.paths = paths
+        _refuse_shared(paths.path.parent)
         paths.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The link too, if it is one: another user's could lead us to a folder of ours that is none for us.
         for owner in (paths.path.lstat().st_uid, paths.path.stat().st_uid):
@@ -66,9 +68,20 @@ class OwnedRunDirectory:
 
     def release(self) -> None:
         """Give the directory up. The lock file stays: to unlink one that another process opens is a race."""
-        for socket in (self.paths.bus, self.paths.control, self.paths.events):
-            socket.unlink(missing_ok=True)
+        if self._is_ours():
+            for socket in (self.paths.bus, self.paths.control, self.paths.events):
+                _remove(socket)
         os.close(self._lock)
+
+    def _is_ours(self) -> bool:
+        """Whether the directory at our path is the one that we locked: somebody may have removed it, and
+        another supervisor have made it anew."""
+        try:
+            now = self.paths.lock.stat()
+        except OSError:
+            return False
+        locked = os.fstat(self._lock)
+        return (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino)
 
     def incarnations(self) -> dict[str, int]:
         """The last incarnation of each entity id: of the file, and of any black box that is newer."""
@@ -114,15 +127,16 @@ class OwnedRunDirectory:
 
     def blackbox(self, entity: str, incarnation: int) -> BlackBoxContents | None:
         """The black box of one life; None when it never made one, or not wholly."""
-        return _read(self.paths.blackbox(entity, incarnation))
+        try:
+            return _read(self.paths.blackbox(entity, incarnation))
+        except OSError as error:
+            _log.warning("a black box cannot be read", entity=entity, reason=str(error))
+            return None
 
     def forget(self, entity: str, incarnation: int) -> None:
         """Remove the files of a life that is over. The next supervisor tries again where this fails."""
         for path in (self.paths.blackbox(entity, incarnation), self.paths.stacks(entity, incarnation)):
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                _log.warning("cannot be removed", path=str(path), reason=error.strerror)
+            _remove(path)
 
     def _boxes(self) -> Iterator[tuple[str, int, Path]]:
         for path in self.paths.entities.glob("*.blackbox"):
@@ -130,6 +144,27 @@ class OwnedRunDirectory:
             pool, _, ordinal = entity.rpartition("-")
             if pool and ordinal.isdecimal() and incarnation.isdecimal():
                 yield entity, int(incarnation), path
+
+
+def _refuse_shared(parent: Path) -> None:
+    """Whoever made a folder in /tmp may rename what is in it, and put his own in the place of ours."""
+    shared = stat.S_ISVTX | stat.S_IWOTH
+    if not parent.exists() or parent.parent.stat().st_mode & shared != shared:
+        return
+    found = parent.lstat()
+    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid() or writable:
+        raise RunDirectoryTaken(
+            f"{parent} is not ours alone, and stands in a folder that everybody may write to; "
+            "remove it, or set [fleet] run_dir to another folder"
+        )
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("cannot be removed", path=str(path), reason=error.strerror)
 
 
 def _read(path: Path) -> BlackBoxContents | None:

@@ -130,6 +130,9 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     try:
         loop.run(performer, requests, Started(configuration.pools()), run.survivors())
         children.kill_everything()
+    except BaseException:
+        _log.exception("the supervisor failed: entities work on for [fleet] orphan, then drain")
+        raise
     finally:
         control.close()
         bus.socket.close()

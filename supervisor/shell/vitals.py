@@ -24,7 +24,8 @@ class Vitals:
         try:
             process = psutil.Process(pid)
             return Memory(process.memory_info().rss, self._read_pss(process) if pss else None)
-        except psutil.NoSuchProcess:
+        # Gone, not ours to look at, or no descriptor left: a figure less, no more.
+        except (psutil.Error, OSError):
             return None
 
     def _read_pss(self, process: psutil.Process) -> int | None:

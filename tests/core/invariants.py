@@ -267,7 +267,8 @@ class Invariants:
                     life.server_life == self.helpers[key] and after.entities[name].pid is None
                     for name, life in self.lives.items()
                 )
-                assert overdue or owes, f"{action}, and it has done nothing wrong"
+                hurried = key.kind is HelperKind.FORK_SERVER and after.phase is not Phase.RUNNING
+                assert overdue or owes or hurried, f"{action}, and it has done nothing wrong"
             case act.Welcome(name, incarnation):
                 assert isinstance(event, events.Greeted)
                 assert (event.entity, event.incarnation) == (name, incarnation)

@@ -36,10 +36,19 @@ _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
+_BOUNDED: dict[Any, st.SearchStrategy[Any]] = {
+    messages.Pid: st.integers(1, 2**22),
+    control.Name: st.text(max_size=256),
+    control.Size: st.integers(0, 1000),
+}
+
+
 def values(hint: Any) -> st.SearchStrategy[Any]:
     """Any value of a type that the wire can carry."""
     if hint in _PLAIN:
         return _PLAIN[hint]
+    if hint in _BOUNDED:
+        return _BOUNDED[hint]
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in {Union, types.UnionType}:
         return st.one_of([values(argument) for argument in arguments])
@@ -50,5 +59,9 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     if origin is dict:
         return st.dictionaries(values(arguments[0]), values(arguments[1]), max_size=4)
     assert issubclass(hint, msgspec.Struct), hint
-    fields = {name: values(of) for name, of in get_type_hints(hint).items() if name in hint.__struct_fields__}
+    fields = {
+        name: values(of)
+        for name, of in get_type_hints(hint, include_extras=True).items()
+        if name in hint.__struct_fields__
+    }
     return st.builds(hint, **fields)

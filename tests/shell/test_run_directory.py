@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import stat
 import subprocess
 import sys
@@ -196,3 +197,27 @@ def test_a_file_that_cannot_be_removed_costs_nobody_anything(tmp_path: Path) -> 
         run.forget("orders-1", 1)
         assert not run.paths.stacks("orders-1", 1).exists()
         assert run.blackbox("orders-1", 2) is None
+
+
+def test_what_another_supervisor_made_anew_is_not_ours_to_remove(tmp_path: Path) -> None:
+    first = OwnedRunDirectory(RunDirectory(tmp_path / "run"))
+    shutil.rmtree(tmp_path / "run")
+    second = OwnedRunDirectory(RunDirectory(tmp_path / "run"))
+    second.paths.control.touch()
+    first.release()
+    assert second.paths.control.exists()
+    second.release()
+    assert not second.paths.control.exists()
+
+
+def test_a_folder_in_tmp_that_others_may_change_is_no_place_for_it(tmp_path: Path) -> None:
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    theirs = shared / "temporal-fleet"
+    theirs.mkdir()
+    theirs.chmod(0o777)
+    with pytest.raises(RunDirectoryTaken, match="not ours alone"):
+        OwnedRunDirectory(RunDirectory(theirs / "shop"))
+    theirs.chmod(0o700)
+    OwnedRunDirectory(RunDirectory(theirs / "shop")).release()

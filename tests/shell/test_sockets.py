@@ -231,3 +231,8 @@ def test_a_subscriber_that_reads_nothing_holds_nobody_up(
             return "last" in kinds
 
         wait_until(told, what="the quick one hears the last event")
+
+
+def test_an_event_that_is_too_large_is_counted(control: Control) -> None:
+    control.publish(EventReport(time=0.0, kind="test", level="info", message="x" * SIZE_LIMIT))
+    assert control.dropped == 1
