@@ -10,6 +10,7 @@ import zmq
 
 from temporal_fleet.protocol import messages
 from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core.actions import Action, Emit
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
 from temporal_fleet.supervisor.core.fleet import Fleet, Phase
 from temporal_fleet.supervisor.core.states import State
@@ -152,7 +153,7 @@ class Loop:
                 self._pidfds.discard(pidfd)
                 ended = self._children.foreign_ended(pidfd)
                 assert isinstance(ended.owner, EntityLife)
-                self._feed(self._performer.died(ended, ended.owner))
+                self._end(ended, ended.owner)
         if self._bus.socket in ready:
             for message in self._bus.receive():
                 self._hear(message)
@@ -168,7 +169,7 @@ class Loop:
                     for event in self._helpers.ended(ended.owner, ended.code, ended.signal):
                         self._feed(event)
                 else:
-                    self._feed(self._performer.died(ended, ended.owner))
+                    self._end(ended, ended.owner)
         if numbers & {signal.SIGTERM, signal.SIGINT}:
             self._feed(events.StopRequested(now=self.fleet.phase is not Phase.RUNNING))
         if signal.SIGHUP in numbers:
@@ -204,9 +205,14 @@ class Loop:
         self._feed(events.Found(survivor.entity, survivor.incarnation, survivor.process.pid))
         pidfd = self._children.watch_foreign(survivor.process, life)
         if pidfd is None:
-            self._feed(self._performer.died(Ended(life, survivor.process.pid, None, None), life))
+            self._end(Ended(life, survivor.process.pid, None, None), life)
         else:
             self._pidfds.add(pidfd)
+
+    def _end(self, ended: Ended, life: EntityLife) -> None:
+        self._feed(self._performer.died(ended, life))
+        # Not before: to remove a file can take a disk longer than the fork of a replacement.
+        self._performer.forget(life)
 
     def _feed(self, event: events.Event) -> None:
         """One event, and whatever comes of it at once."""
@@ -216,10 +222,15 @@ class Loop:
             present = self._stall() or waiting.popleft()
             self.fleet, batch = decide(self.fleet, present, time.monotonic())
             obstacle = self._performer.prepare(batch, self.fleet.incarnations)
-            for action in batch:
+            for action in sorted(batch, key=_only_tells):
                 waiting += self._performer.perform(action, obstacle)
         self._due = self._deadline()
         self._nobody_starts = all(e.state is not State.STARTING for e in self.fleet.entities.values())
+
+
+def _only_tells(action: Action) -> bool:
+    """What is told comes last: a log that stands still must not hold up a replacement."""
+    return isinstance(action, Emit)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -104,12 +104,11 @@ class Performer:
         return []
 
     def died(self, ended: Ended, life: EntityLife) -> events.Died:
-        """The end of an entity, with what its black box and its stacks file tell; both are then removed."""
+        """The end of an entity, with what its black box and its stacks file tell."""
         box = self._run.blackbox(life.entity, life.incarnation)
         start = self._dumps.pop(life, None)
         if start is not None:
             self._log_stacks(life, start)
-        self._run.forget(life.entity, life.incarnation)
         return events.Died(
             life.entity,
             life.incarnation,
@@ -117,6 +116,10 @@ class Performer:
             ended.signal,
             self._last_words(ended, box),
         )
+
+    def forget(self, life: EntityLife) -> None:
+        """Remove the files of a life whose end is told."""
+        self._run.forget(life.entity, life.incarnation)
 
     def _last_words(self, ended: Ended, box: BlackBoxContents | None) -> str:
         if ended.code == ExitCode.NO_BLACK_BOX:

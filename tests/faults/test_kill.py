@@ -142,10 +142,14 @@ def test_the_agent(make: MakeFleet) -> None:
     before = fleet.wait_running()
     former = agent(fleet)
     former.kill()
-    fleet.wait(lambda s: not s.cluster.reachable, what="nobody knows of the Cluster")
-    after = fleet.wait(lambda s: s.cluster.reachable and s.fleet.state == "running", what="another agent")
+    wait_until(lambda: "cluster agent: ready" in fleet.log_text(), what="another agent has looked")
+    after = fleet.status()
     assert agent(fleet).pid != former.pid
+    assert after.cluster.reachable
+    assert after.fleet.state == "running"
     assert pids(after) == pids(before)
+    # The Cluster was never away: its watcher was.
+    assert fleet.log_text().count("the Cluster answers") == 1
 
 
 def test_the_dev_server_with_an_order_under_way(make: MakeFleet, task_queue: str, tmp_path: Path) -> None:
