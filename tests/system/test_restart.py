@@ -104,8 +104,9 @@ def test_a_dead_fork_server_is_replaced_and_costs_no_entity(make_fleet: MakeFlee
     ]
     server.kill()
     kill(fleet, "orders-2")
+    # More than one where the dying fork server was still sent the order to fork it.
     after = fleet.wait(
-        lambda s: s.fleet.state == "running" and s.entities[1].incarnation == 2, what="orders-2 is back"
+        lambda s: s.fleet.state == "running" and s.entities[1].incarnation > 1, what="orders-2 is back"
     )
     assert after.entities[0].pid == before.entities[0].pid
 
