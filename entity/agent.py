@@ -19,6 +19,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
 from temporal_fleet.entity import connection
+from temporal_fleet.entity.process import NOT_FOR_HELPERS
 from temporal_fleet.entity.runtime import client_runtime
 from temporal_fleet.protocol.channel import Channel, ChannelClosed, inherited_channel
 from temporal_fleet.protocol.helpers import ClusterState, ToAgent, WatchCluster
@@ -28,9 +29,6 @@ _WHEN_FINE = 2.0
 _WHEN_NOT = 0.5
 _PATIENCE = 2.0
 """Seconds for one probe. Short: an attempt to reach a host that is away sees it return late."""
-
-# The terminal and the service manager talk to the supervisor; it ends us by closing the pair.
-_NOT_FOR_US = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ClusterProbe:
@@ -140,7 +138,7 @@ class Agent:
 
 
 def main() -> NoReturn:
-    for number in _NOT_FOR_US:
+    for number in NOT_FOR_HELPERS:
         signal.signal(number, signal.SIG_IGN)
     channel: Channel[ToAgent] = inherited_channel(int(sys.argv[1]), ToAgent)
     try:

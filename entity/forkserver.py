@@ -26,7 +26,7 @@ from temporalio.worker._worker import load_default_build_id
 from temporal_fleet.entity.heap import settle_heap
 from temporal_fleet.entity.life import live
 from temporal_fleet.entity.logs import logger_beside_programs
-from temporal_fleet.entity.process import leave
+from temporal_fleet.entity.process import NOT_FOR_HELPERS, leave
 from temporal_fleet.entity.program import LoadedProgram, ProgramError, load
 from temporal_fleet.entity.streams import flush_streams, guard_streams
 from temporal_fleet.entity.threads import require_single_thread, thread_count
@@ -43,9 +43,6 @@ from temporal_fleet.protocol.helpers import (
     ToForkServer,
 )
 from temporal_fleet.protocol.spec import EntitySpec, ProgramSpec
-
-# The terminal and the service manager talk to the supervisor; it ends us by closing the pair.
-_NOT_FOR_US = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 SignalHandlers = Mapping[int, Any]
 
@@ -83,7 +80,7 @@ class ForkServer:
         self._loaded = loaded
         self._handlers = handlers
         # Blocked, so that one sent to a newborn entity waits until it has its own handlers, and unblocks.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_US)
+        signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_HELPERS)
         self._collects = gc.isenabled()
         gc.disable()
         settle_heap()
@@ -182,7 +179,7 @@ def main() -> NoReturn:
     guard_streams()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     handlers = current_handlers()
-    deaf: dict[int, Any] = dict.fromkeys(_NOT_FOR_US, _do_nothing)
+    deaf: dict[int, Any] = dict.fromkeys(NOT_FOR_HELPERS, _do_nothing)
     set_handlers(deaf)
     channel = inherited_channel(int(sys.argv[1]), ToForkServer)
     try:

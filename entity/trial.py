@@ -30,7 +30,7 @@ from temporal_fleet.entity.discovery import (
     workflow_name,
 )
 from temporal_fleet.entity.options import OWNED, default_configuration
-from temporal_fleet.entity.process import die_with_parent, leave
+from temporal_fleet.entity.process import leave
 from temporal_fleet.entity.program import (
     LoadedProgram,
     ModuleProgram,
@@ -40,6 +40,7 @@ from temporal_fleet.entity.program import (
 from temporal_fleet.entity.references import ProgramError, summary, trimmed_traceback, users_place
 from temporal_fleet.entity.validation import sandbox_failures
 from temporal_fleet.protocol.channel import Channel, ChannelClosed
+from temporal_fleet.protocol.lifeline import die_with
 from temporal_fleet.protocol.spec import ProgramSpec
 
 TRIAL_SECONDS = 10.0
@@ -114,8 +115,10 @@ def _tried_apart(loaded: LoadedProgram, spec: ProgramSpec) -> tuple[LoadedProgra
 
 def _finding_of_fork(loaded: LoadedProgram, spec: ProgramSpec) -> Finding:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    fork_server = os.getpid()
     pid = os.fork()
     if pid == 0:
+        die_with(fork_server)
         _report_and_exit(loaded, spec, Channel(theirs, Finding))
     theirs.close()
     with ours:
@@ -139,7 +142,6 @@ def _report_and_exit(loaded: LoadedProgram, spec: ProgramSpec, channel: Channel[
     try:
         # A group of its own, so that whatever the program starts is ended with it.
         os.setsid()
-        die_with_parent()
         Runtime.set_default(Runtime(telemetry=TelemetryConfig()))
         channel.send(_finding(loaded, spec))
     except BaseException:

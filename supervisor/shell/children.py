@@ -17,7 +17,6 @@ import psutil
 from temporal_fleet.protocol.process import ProcessIdentity, is_alive, start_time
 from temporal_fleet.supervisor.core.fleet import HelperKey
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SWEEP_LIMIT = 2.0
@@ -41,7 +40,7 @@ Owner = EntityLife | HelperLife
 
 @dataclass(frozen=True)
 class Ended:
-    """Exactly one of code and signal is set, both None when nobody could tell."""
+    """With a code or a signal, or with neither when nobody could tell."""
 
     owner: Owner
     pid: int
@@ -59,13 +58,6 @@ def become_subreaper() -> None:
     """Raises OSError when the kernel refuses."""
     if _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-
-
-def die_with(parent: int) -> None:
-    """For a helper, between fork and exec: SIGKILL it when the supervisor, which has this PID, is gone."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 class Children:

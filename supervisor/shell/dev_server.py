@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from temporal_fleet.supervisor.shell.children import die_with
+from temporal_fleet.protocol.lifeline import die_with
 
 HOST = "127.0.0.1"
 _LOG_TAIL = 2000

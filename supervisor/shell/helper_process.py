@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from temporal_fleet.protocol.channel import Channel, ChannelClosed
-from temporal_fleet.supervisor.shell.children import die_with
+from temporal_fleet.protocol.lifeline import die_with
 
 FORK_SERVER = "temporal_fleet.entity.forkserver"
 AGENT = "temporal_fleet.entity.agent"

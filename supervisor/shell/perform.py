@@ -9,7 +9,6 @@ from temporal_fleet.protocol.blackbox import BlackBoxContents
 from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.protocol.messages import Drain, Welcome
 from temporal_fleet.protocol.report import EventReport
-from temporal_fleet.protocol.signals import DUMP_STACKS
 from temporal_fleet.protocol.spec import EntitySpec
 from temporal_fleet.supervisor.core import actions, events
 from temporal_fleet.supervisor.shell.bus import Bus
@@ -19,6 +18,7 @@ from temporal_fleet.supervisor.shell.helper_process import FORK_SERVER
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory
+from temporal_fleet.supervisor.shell.stacks import Dump, ask_for_stacks, read_stacks
 
 _log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ class Performer:
         self._make_spec = make_spec
         self._pid = supervisor_pid
         self._wall_clock = wall_clock
-        self._dumps: dict[EntityLife, int] = {}
+        self._dumps: dict[EntityLife, Dump] = {}
         """Where in its stacks file the dump begins that we asked a life for."""
         self.finished = False
 
@@ -106,9 +106,9 @@ class Performer:
     def died(self, ended: Ended, life: EntityLife) -> events.Died:
         """The end of an entity, with what its black box and its stacks file tell."""
         box = self._run.blackbox(life.entity, life.incarnation)
-        start = self._dumps.pop(life, None)
-        if start is not None:
-            self._log_stacks(life, start)
+        dump = self._dumps.pop(life, None)
+        if dump is not None:
+            self._log_stacks(life, dump)
         return events.Died(
             life.entity,
             life.incarnation,
@@ -129,20 +129,16 @@ class Performer:
         return box.last_words if box is not None else ""
 
     def _dump(self, life: EntityLife) -> None:
-        path = self._run.paths.stacks(life.entity, life.incarnation)
-        # Without the file it cannot take the signal yet, and would die of it.
-        if path.exists():
-            self._dumps[life] = path.stat().st_size
-            self._children.signal(life, DUMP_STACKS)
+        dump = ask_for_stacks(self._run.paths, self._children, life)
+        if dump is not None:
+            self._dumps[life] = dump
 
-    def _log_stacks(self, life: EntityLife, start: int) -> None:
-        path = self._run.paths.stacks(life.entity, life.incarnation)
-        stacks = path.read_bytes()[start:].decode("utf-8", "replace") if path.exists() else ""
+    def _log_stacks(self, life: EntityLife, dump: Dump) -> None:
         _log.error(
             "stacks of a hung entity",
             entity=life.entity,
             incarnation=life.incarnation,
-            stacks=stacks or "none: it was stopped, or had not come so far",
+            stacks=read_stacks(dump) or "none: it was stopped, or had not come so far",
         )
 
     def _kill(self, life: EntityLife) -> list[events.Event]:

@@ -26,7 +26,6 @@ from temporal_fleet.protocol.control import (
 )
 from temporal_fleet.protocol.report import StatusReport, StepReport
 from temporal_fleet.protocol.rundir import RunDirectory
-from temporal_fleet.protocol.signals import DUMP_STACKS
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.core.plan import reload_steps
@@ -34,6 +33,7 @@ from temporal_fleet.supervisor.shell.children import Children, EntityLife
 from temporal_fleet.supervisor.shell.configuration import Configuration, Proposal, ReloadRefused
 from temporal_fleet.supervisor.shell.control import Asked, Control
 from temporal_fleet.supervisor.shell.helpers import Helpers
+from temporal_fleet.supervisor.shell.stacks import ask_for_stacks
 
 _log = structlog.get_logger()
 
@@ -144,13 +144,10 @@ class Requests:
             there = ", ".join(sorted(fleet.entities)) or "none"
             problem = f"no entity {name!r}; there are: {there}"
         else:
-            path = self._paths.stacks(entity.id, entity.incarnation)
             life = EntityLife(entity.id, entity.incarnation)
-            pid = self._children.pid_of(life)
-            # Without the file it cannot take the signal yet, and would die of it.
-            if pid is not None and path.exists():
-                reply = StacksReply(id=asker.request, pid=pid, path=str(path), offset=path.stat().st_size)
-                self._children.signal(life, DUMP_STACKS)
+            dump = ask_for_stacks(self._paths, self._children, life)
+            if dump is not None:
+                reply = StacksReply(id=asker.request, pid=dump.pid, path=str(dump.path), offset=dump.offset)
                 self._reply(asker, reply)
                 return
             problem = f"{name} is {entity.state.value}: it has no process of ours that could be asked yet"

@@ -1,0 +1,44 @@
+"""The Python stacks of an entity: asking for them, reading what it wrote. Who wants them is not known here.
+
+An entity appends them to its stacks file when it gets the signal.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.protocol.signals import DUMP_STACKS
+from temporal_fleet.supervisor.shell.children import Children, EntityLife
+
+
+@dataclass(frozen=True)
+class Dump:
+    """The stacks stand in `path` from `offset` on, as soon as the entity has written them."""
+
+    pid: int
+    path: Path
+    offset: int
+
+
+def ask_for_stacks(paths: RunDirectory, children: Children, life: EntityLife) -> Dump | None:
+    """None when there is no process of ours to ask, or none that can take the signal yet."""
+    path = paths.stacks(life.entity, life.incarnation)
+    pid = children.pid_of(life)
+    try:
+        # Without the file it cannot take the signal yet, and would die of it.
+        offset = path.stat().st_size
+    except OSError:
+        return None
+    if pid is None or not children.signal(life, DUMP_STACKS):
+        return None
+    return Dump(pid, path, offset)
+
+
+def read_stacks(dump: Dump) -> str:
+    """What it wrote by now; empty when it wrote nothing, or nothing that can be read."""
+    try:
+        with dump.path.open("rb") as file:
+            file.seek(dump.offset)
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
