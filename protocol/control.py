@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from temporal_fleet.protocol.report import EventReport, StatusReport, StepReport
+from temporal_fleet.protocol.report import EventReport, EvictionReport, StatusReport, StepReport
 
 Name = Annotated[str, msgspec.Meta(max_length=256)]
 """Of a pool or an entity."""
@@ -48,6 +48,18 @@ class Restart(Request, frozen=True, kw_only=True, tag="restart"):
     """A pool, an entity, or None for the whole fleet."""
 
 
+class EvictExecutions(Request, frozen=True, kw_only=True, tag="evict"):
+    """Evict blocked executions from the caches of a pool or an entity, each of them by these conditions."""
+
+    target: Name
+    run_ids: list[Annotated[str, msgspec.Meta(max_length=256)]] = []
+    """These alone; empty: as many as the other conditions leave."""
+    idle: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Seconds."""
+    keep: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """In each entity."""
+
+
 class Stop(Request, frozen=True, kw_only=True, tag="stop"):
     now: bool = False
 
@@ -58,7 +70,7 @@ class DumpStacks(Request, frozen=True, kw_only=True, tag="dump"):
     entity: Name
 
 
-ControlRequest = GetStatus | GetPlan | Reload | Scale | Restart | Stop | DumpStacks
+ControlRequest = GetStatus | GetPlan | Reload | Scale | Restart | EvictExecutions | Stop | DumpStacks
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -96,7 +108,11 @@ class StacksReply(Reply, frozen=True, kw_only=True, tag="stacks"):
     offset: int
 
 
-ControlReply = Progress | Accepted | Rejected | StatusReply | PlanReply | StacksReply
+class EvictionReply(Reply, frozen=True, kw_only=True, tag="eviction"):
+    entities: list[EvictionReport]
+
+
+ControlReply = Progress | Accepted | Rejected | StatusReply | PlanReply | StacksReply | EvictionReply
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="event"):

@@ -68,9 +68,48 @@ class WatchCluster(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
 
     cluster: ClusterSpec
     fleet: str
+    rebuild_task_tokens: bool = True
+    """Whether Workflow Tasks of a dead entity are freed by tokens made anew."""
 
 
-ToAgent = WatchCluster
+class ActivityVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of one activity of a dead entity, where it is not simply retried at once."""
+
+    task_token: bytes
+    retry_after: float = 0.0
+    """Seconds."""
+    poison: str = ""
+    """The evidence for which it is failed for good; empty: it is retried."""
+
+
+class RecoverEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="recover"):
+    """To the agent: a life is over by no doing of its own; set free what its black box says that it held.
+    Answered by one Recovered. Repeating it does no harm."""
+
+    entity: str
+    incarnation: int
+    blackbox: str
+    """Path of its black box."""
+    signal: str | None
+    """What killed it, if that is known: `SIGKILL`."""
+    cause: str
+    """How it died, in one line."""
+    died_at: float
+    """Seconds since the epoch, at the latest."""
+    verdicts: list[ActivityVerdict] = []
+
+
+class FindClosed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="find_closed"):
+    """To the agent: which of the blocked executions of a living entity are closed, says the Cluster?"""
+
+    entity: str
+    incarnation: int
+    blackbox: str
+    at_most: int
+    """How many executions to ask for, the least recently active."""
+
+
+ToAgent = WatchCluster | RecoverEntity | FindClosed
 
 
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="cluster"):
@@ -85,4 +124,42 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
     namespace: str
 
 
-FromAgent = ClusterState
+class Recovered(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="recovered"):
+    """From the agent: what a dead entity held is free, as far as it can be."""
+
+    entity: str
+    incarnation: int
+    seconds: float
+    """Since the order."""
+    executions: int
+    """Cached executions that its sticky queue was released of."""
+    tasks_freed: int
+    """Workflow Tasks that were in its hands, or waited in its sticky queue."""
+    queries_answered: int
+    activities_failed: int
+    """Made to be tried again, or failed for good as poison."""
+    refused: int
+    """RPCs that came too late: completed, cancelled, timed out meanwhile. That is normal."""
+    worker_reported: bool
+    """The Cluster took the worker off its list."""
+    problem: str = ""
+    """What could not be done, and why; empty: nothing."""
+
+
+class RecoveryDelayed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="recovery_delayed"):
+    """From the agent: the Cluster is away; it goes on trying."""
+
+    entity: str
+    incarnation: int
+    reason: str
+
+
+class ClosedFound(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="closed_found"):
+    """Answers FindClosed; empty too when the Cluster does not answer."""
+
+    entity: str
+    incarnation: int
+    run_ids: list[str]
+
+
+FromAgent = ClusterState | Recovered | RecoveryDelayed | ClosedFound

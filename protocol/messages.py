@@ -37,6 +37,10 @@ class Heartbeat(FromEntity, frozen=True, kw_only=True, tag="heartbeat"):
     inflight_activities: int
     pollers: int
     metrics_dropped: int = 0
+    tasks: int = 0
+    """Workflow Tasks and activity tasks taken in this life."""
+    unrecorded: int = 0
+    """Activities and executions that its black box had no room for, in this life."""
 
 
 class Draining(FromEntity, frozen=True, kw_only=True, tag="draining"):
@@ -45,7 +49,23 @@ class Draining(FromEntity, frozen=True, kw_only=True, tag="draining"):
     cause: str
 
 
-EntityMessage = Hello | Ready | Heartbeat | Draining
+class Evicted(FromEntity, frozen=True, kw_only=True, tag="evicted"):
+    """Answers Evict, once the memory was given back to the system."""
+
+    request: str
+    evicted: int
+    passed_over: int
+    """Chosen, and not evicted: they began to run, or are gone."""
+    cached: int
+    """Executions that remain in the cache."""
+    pss_before: int
+    """Bytes, as all of these."""
+    pss_after: int
+    rss_before: int
+    rss_after: int
+
+
+EntityMessage = Hello | Ready | Heartbeat | Draining | Evicted
 
 
 class ToEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -63,4 +83,21 @@ class Drain(ToEntity, frozen=True, kw_only=True, tag="drain"):
     """Stop polling, finish what runs, exit. Repeating it changes nothing."""
 
 
-SupervisorMessage = Welcome | Drain
+class Evict(ToEntity, frozen=True, kw_only=True, tag="evict"):
+    """Evict blocked executions: first `run_ids`, then those known to be closed, then the least recently
+    active. Each condition narrows the choice."""
+
+    request: str
+    """Comes back in Evicted."""
+    run_ids: list[str] = []
+    only_these: bool = False
+    """`run_ids` and no others."""
+    at_most: int | None = None
+    """None: as many as there are."""
+    idle: float = 0.0
+    """Seconds for which nothing must have happened to an execution. Does not hold for `run_ids`."""
+    keep: int = 0
+    """How many executions, the most recently active, stay."""
+
+
+SupervisorMessage = Welcome | Drain | Evict

@@ -65,6 +65,32 @@ class EntityReport(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float
     last_exit: ExitReport | None
     reason: str
+    tasks: int = 0
+    unrecorded: int = 0
+    """Activities and executions that its black box had no room for."""
+
+
+class SuspectReport(msgspec.Struct, frozen=True, kw_only=True):
+    """An activity or a workflow run that was in the hands of so many entities when they died."""
+
+    kind: str
+    """`activity` or `workflow`."""
+    workflow_id: str
+    """Empty for a standalone activity."""
+    run_id: str
+    activity_id: str
+    """Empty for a workflow run."""
+    type: str
+    deaths: int
+
+
+class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead entity whose work is not free yet."""
+
+    entity: str
+    incarnation: int
+    since_s: float
+    reason: str
 
 
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +98,43 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     cluster: ClusterReport
     pools: list[PoolReport]
     entities: list[EntityReport]
+    suspects: list[SuspectReport] = []
+    recoveries: list[RecoveryReport] = []
+
+
+class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `executions`."""
+
+    entity: str
+    pool: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    state: str
+    """`blocked` or `running`."""
+    closed: bool
+    idle_s: float
+    age_s: float
+    """Since it came into this cache."""
+    history_events: int
+    replayed_events: int
+    """Events replayed when it came into this cache; 0: it began here."""
+
+
+class EvictionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `evict` did to one entity."""
+
+    entity: str
+    evicted: int
+    passed_over: int
+    """Chosen, and not evicted: they began to run, or are gone."""
+    cached: int
+    """Executions that remain."""
+    freed_bytes: int
+    """PSS before, less PSS after."""
+    pss_bytes: int
+    problem: str = ""
+    """Why there is no answer of this entity; empty: there is."""
 
 
 class EventReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Durations as people write them (`"1m30s"`), to numbers and back. Nothing else.
+"""Durations and sizes as people write them (`"1m30s"`, `"400MiB"`), to numbers and back. Nothing else.
 
 Strict on purpose: one way to write each unit, so that `"30"` is never taken for what it is not. What is
 refused is refused with the text that was probably meant.
@@ -12,8 +12,10 @@ LONGEST: Final = 1000 * 86_400.0
 """Seconds: the longest duration there is, 1000 days."""
 
 _MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_BYTES: Final = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 
 _DURATION: Final = re.compile(DURATION_PATTERN)
+_SIZE: Final = re.compile(r"^([0-9]{1,15})(TiB|GiB|MiB|KiB|B)$")
 _QUANTITY: Final = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([A-Za-z]+)[\s,]*")
 _MEANT_DURATION: Final = {
     **dict.fromkeys(("d", "day", "days"), "d"),
@@ -22,10 +24,17 @@ _MEANT_DURATION: Final = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
     **dict.fromkeys(("ms", "msec", "millis", "millisecond", "milliseconds"), "ms"),
 }
+_MEANT_SIZE: Final = {
+    **dict.fromkeys(("t", "tb", "tib"), "TiB"),
+    **dict.fromkeys(("g", "gb", "gib"), "GiB"),
+    **dict.fromkeys(("m", "mb", "mib"), "MiB"),
+    **dict.fromkeys(("k", "kb", "kib"), "KiB"),
+    **dict.fromkeys(("b", "byte", "bytes"), "B"),
+}
 
 
 class UnitError(ValueError):
-    """The value is not a duration; the text says what would be right."""
+    """The value is not a duration, or not a size; the text says what would be right."""
 
 
 def parse_duration(value: object) -> float:
@@ -34,7 +43,7 @@ def parse_duration(value: object) -> float:
     Raises UnitError for anything but a string of whole numbers with units, the largest unit first.
     """
     if not isinstance(value, str):
-        raise UnitError(f"must be a string with a unit, such as {_as_string(value)}")
+        raise UnitError(f"must be a string with a unit, such as {_as_string(value, 's', '30s')}")
     match = _DURATION.match(value)
     if not value or match is None or value.endswith("\n"):
         raise UnitError(_duration_remedy(value))
@@ -61,31 +70,63 @@ def format_duration(seconds: float) -> str:
     return text
 
 
-def _as_string(value: object) -> str:
+def parse_size(value: object) -> int:
+    """The bytes of `"400MiB"`.
+
+    Raises UnitError for anything but a string of one whole number and one binary unit.
+    """
+    if not isinstance(value, str):
+        raise UnitError(f"must be a string with a unit, such as {_as_string(value, 'MiB', '400MiB')}")
+    match = _SIZE.match(value)
+    if match is None or value.endswith("\n"):
+        raise UnitError(_size_remedy(value))
+    number, unit = match.groups()
+    return int(number) * _BYTES[unit]
+
+
+def format_size(size: int) -> str:
+    """The text with the largest unit that `parse_size` reads as exactly these bytes."""
+    if size == 0:
+        return "0B"
+    unit = next(unit for unit, factor in _BYTES.items() if size % factor == 0)
+    return f"{size // _BYTES[unit]}{unit}"
+
+
+def _as_string(value: object, unit: str, example: str) -> str:
     whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LONGEST
-    return f'"{value}s"' if whole else '"30s"'
+    return f'"{value}{unit}"' if whole else f'"{example}"'
 
 
 def _duration_remedy(value: str) -> str:
     text = value.strip()
     if re.fullmatch(r"[0-9]{1,8}", text) and int(text) <= LONGEST:
         return f'needs a unit: "{text}s" for seconds, "{text}ms" for milliseconds'
-    milliseconds = _total(text)
+    milliseconds = _total(text, _MEANT_DURATION, _MILLISECONDS)
     whole = milliseconds is not None and abs(milliseconds - round(milliseconds)) < 1e-6
     if milliseconds is not None and whole and milliseconds / 1000 <= LONGEST:
         return f'must be written "{format_duration(milliseconds / 1000)}"'
     return 'must be whole numbers with the units d, h, m, s or ms, the largest first: "30s", "1m30s", "250ms"'
 
 
-def _total(text: str) -> float | None:
-    """The milliseconds that a loosely written text adds up to; None when not all of it can be read."""
+def _size_remedy(value: str) -> str:
+    text = value.strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return f'needs a unit: "{text}MiB" for mebibytes, "{text}B" for bytes'
+    size = _total(text, _MEANT_SIZE, _BYTES)
+    if size is not None:
+        return f'must be written "{format_size(round(size))}"'
+    return 'must be one whole number with the unit B, KiB, MiB, GiB or TiB: "400MiB"'
+
+
+def _total(text: str, meant: dict[str, str], factors: dict[str, int]) -> float | None:
+    """What a loosely written text adds up to; None when not all of it can be read."""
     total = 0.0
     position = 0
     while position < len(text):
         match = _QUANTITY.match(text, position)
-        unit = _MEANT_DURATION.get(match[2].lower()) if match else None
+        unit = meant.get(match[2].lower()) if match else None
         if match is None or unit is None:
             return None
-        total += float(match[1]) * _MILLISECONDS[unit]
+        total += float(match[1]) * factors[unit]
         position = match.end()
     return total if text else None

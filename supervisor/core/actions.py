@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from temporal_fleet.protocol.spec import ProgramSpec
+from temporal_fleet.supervisor.core.estate import ActivityVerdict, Life, Suspect
 from temporal_fleet.supervisor.core.fleet import HelperKey
 
 
@@ -53,6 +54,49 @@ class Kill:
     entity: str
     incarnation: int
     pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recover:
+    """Have the agent set free what a dead entity held. Answered by Recovered, unless the agent dies."""
+
+    life: Life
+    signal: str | None
+    cause: str
+    verdicts: tuple[ActivityVerdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Remove the files of a life: there is nothing (more) to recover from them."""
+
+    life: Life
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSuspects:
+    """Persist them: they outlive the supervisor and the host. The oldest first."""
+
+    suspects: tuple[Suspect, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FindClosed:
+    """Ask the Cluster which of an entity's blocked executions are closed. Answered by ClosedFound, unless the
+    agent dies."""
+
+    life: Life
+    at_most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Answered by Evicted, unless the entity dies."""
+
+    life: Life
+    at_most: int
+    run_ids: tuple[str, ...]
+    """These first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +164,11 @@ Action = (
     | TellDrain
     | DumpStacks
     | Kill
+    | Recover
+    | Forget
+    | SaveSuspects
+    | FindClosed
+    | Evict
     | StartHelper
     | StopHelper
     | KillHelper

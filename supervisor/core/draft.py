@@ -7,10 +7,26 @@ from dataclasses import replace
 from typing import Any
 
 from temporal_fleet.supervisor.core.actions import Action, Emit, Level
-from temporal_fleet.supervisor.core.fleet import Entity, Fleet, Helper, HelperKey, Pool, members
+from temporal_fleet.supervisor.core.estate import Life, Recovery, Suspect, SuspectKey
+from temporal_fleet.supervisor.core.fleet import (
+    Entity,
+    Fleet,
+    Helper,
+    HelperKey,
+    Pool,
+    Pressure,
+    members,
+)
 from temporal_fleet.supervisor.core.states import LIVE, Change, transition
 
-_OF_A_LIFE: dict[str, Any] = {"pid": None, "deadline": None, "ready_at": None, "leaving": None}
+_OF_A_LIFE: dict[str, Any] = {
+    "pid": None,
+    "deadline": None,
+    "ready_at": None,
+    "leaving": None,
+    "recycle": "",
+    "pressure": Pressure.NONE,
+}
 
 
 class Draft:
@@ -28,6 +44,9 @@ class Draft:
         self.phase = fleet.phase
         self.generation = fleet.generation
         self.pending = fleet.pending
+        self.recoveries: dict[Life, Recovery] = dict(fleet.recoveries)
+        self.suspects: dict[SuspectKey, Suspect] = dict(fleet.suspects)
+        self.budget = fleet.budget
         self.actions: list[Action] = []
 
     def result(self) -> tuple[Fleet, tuple[Action, ...]]:
@@ -43,6 +62,9 @@ class Draft:
             phase=self.phase,
             generation=self.generation,
             pending=self.pending,
+            recoveries=self.recoveries,
+            suspects=self.suspects,
+            budget=self.budget,
         )
         return fleet, tuple(self.actions)
 

@@ -3,14 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life, Suspect
 from temporal_fleet.supervisor.core.fleet import HelperKey, Pool
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The supervisor begins with this config. Survivors are told next, by Found."""
+    """The supervisor begins with this config. What earlier supervisors left is told next, by Found and
+    FoundDead."""
 
     pools: Mapping[str, Pool]
+    budget: int | None = None
+    suspects: tuple[Suspect, ...] = ()
+    """As persisted, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +28,19 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundDead:
+    """An entity of an earlier supervisor died without one: its black box was found."""
+
+    entity: str
+    incarnation: int
+    estate: Estate
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadRequested:
     request: str
     pools: Mapping[str, Pool]
+    budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +145,69 @@ class Died:
     code: int | None
     signal: str | None
     last_words: str = ""
+    estate: Estate = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a dead entity held is free, as far as it can be."""
+
+    life: Life
+    executions: int
+    tasks_freed: int
+    queries_answered: int
+    activities_failed: int
+    refused: int
+    seconds: float
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryDelayed:
+    life: Life
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The memory of one live entity, in bytes, and what it told of itself last."""
+
+    entity: str
+    incarnation: int
+    rss: int
+    pss: int | None
+    """None: not read, since all RSS together are below the budget."""
+    cached: int
+    blocked: int
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Once a second, where any limit asks for it: every live entity."""
+
+    readings: tuple[Reading, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedFound:
+    """Which of an entity's executions are closed, says the Cluster."""
+
+    entity: str
+    incarnation: int
+    run_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """An eviction that the core ordered is over. Bytes are RSS of the entity."""
+
+    entity: str
+    incarnation: int
+    evicted: int
+    cached: int
+    before: int
+    after: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +232,7 @@ class Tick:
 Event = (
     Started
     | Found
+    | FoundDead
     | ReloadRequested
     | ScaleRequested
     | RestartRequested
@@ -168,6 +247,11 @@ Event = (
     | Heard
     | LeftByItself
     | Died
+    | Recovered
+    | RecoveryDelayed
+    | Measured
+    | ClosedFound
+    | Evicted
     | ClusterChanged
     | Stalled
     | Tick

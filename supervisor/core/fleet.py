@@ -9,6 +9,7 @@ from enum import Enum
 
 from temporal_fleet.protocol.exits import Verdict
 from temporal_fleet.protocol.spec import ProgramSpec
+from temporal_fleet.supervisor.core.estate import Life, Recovery, Suspect, SuspectKey
 from temporal_fleet.supervisor.core.restart import RestartPolicy
 from temporal_fleet.supervisor.core.states import LIVE, State
 
@@ -74,6 +75,23 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryLimits:
+    """`memory = {…}` of a pool: RSS of one entity, in bytes. None: no such limit."""
+
+    evict_above: int | None = None
+    recycle_above: int | None = None
+    kill_above: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecyclePolicy:
+    """`recycle = {…}` of a pool. None: never for that reason."""
+
+    max_age: float | None = None
+    max_tasks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """One `[pools.NAME]` as the core needs it."""
 
@@ -89,6 +107,9 @@ class Pool:
     drain: float = 30.0
     hang: float = 10.0
     boot: float = 60.0
+    memory: MemoryLimits = field(default_factory=MemoryLimits)
+    recycle: RecyclePolicy = field(default_factory=RecyclePolicy)
+    poison_after: int = 3
     epoch: int = 0
     """Grows when the program is to be imported anew though its settings are the same."""
 
@@ -108,8 +129,20 @@ class Leaving(Enum):
     ORDERED = "ordered"
     HUNG = "hung"
     BOOT_TIMEOUT = "not ready in time"
+    TOO_LARGE = "over kill_above"
     ITSELF = "by itself"
     SURVIVOR = "of an earlier supervisor"
+
+
+class Pressure(Enum):
+    """What is being done about the memory of an entity. Its transitions stand in memory."""
+
+    NONE = "none"
+    ASKING = "asking"
+    """Which of its executions are closed, says the Cluster? Then they are evicted."""
+    EVICTING = "evicting"
+    EVICTED = "evicted"
+    """Evicted of late: given time to show its effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +181,10 @@ class Entity:
     streak: int = 0
     restarts: int = 0
     """Lives begun after a death that nobody ordered."""
+    recycle: str = ""
+    """Why this life is to be replaced by another like it; empty: it is not."""
+    pressure: Pressure = Pressure.NONE
+    pressure_since: float = 0.0
     last_exit: Exit | None = None
     reason: str = ""
 
@@ -191,6 +228,7 @@ class Pending:
     request: str
     pools: Mapping[str, Pool]
     message: str
+    budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +247,11 @@ class Fleet:
     phase: Phase = Phase.RUNNING
     generation: int = 0
     pending: Pending | None = None
+    recoveries: Mapping[Life, Recovery] = field(default_factory=dict)
+    suspects: Mapping[SuspectKey, Suspect] = field(default_factory=dict)
+    """The oldest first."""
+    budget: int | None = None
+    """`[fleet] memory_budget`: bytes (PSS) for all entities together."""
 
     def members(self, pool: str) -> list[Entity]:
         return members(self.entities, pool)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from temporal_fleet.protocol.helpers import (
+    ClosedFound,
     ClusterState,
     Forked,
     ForkEntity,
@@ -16,10 +17,13 @@ from temporal_fleet.protocol.helpers import (
     Prepare,
     Prepared,
     ProgramRefused,
+    Recovered,
+    RecoveryDelayed,
     WatchCluster,
 )
 from temporal_fleet.protocol.spec import EntitySpec, ProgramSpec
 from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core.estate import Life
 from temporal_fleet.supervisor.core.fleet import AGENT, DEV_SERVER, HelperKey
 from temporal_fleet.supervisor.shell.children import Children, EntityLife, HelperLife
 from temporal_fleet.supervisor.shell.dev_server import DevServerPlan, DevServerProcess
@@ -174,3 +178,20 @@ class Helpers:
                 self.cluster_state = message
                 changed = events.ClusterChanged(message.reachable, message.refused, message.reason)
                 return [events.HelperReady(key, life), changed]
+            case Recovered():
+                return [
+                    events.Recovered(
+                        life=Life(message.entity, message.incarnation),
+                        executions=message.executions,
+                        tasks_freed=message.tasks_freed,
+                        queries_answered=message.queries_answered,
+                        activities_failed=message.activities_failed,
+                        refused=message.refused,
+                        seconds=message.seconds,
+                        problem=message.problem,
+                    )
+                ]
+            case RecoveryDelayed():
+                return [events.RecoveryDelayed(Life(message.entity, message.incarnation), message.reason)]
+            case ClosedFound():
+                return [events.ClosedFound(message.entity, message.incarnation, tuple(message.run_ids))]

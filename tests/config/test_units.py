@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import TypeVar
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,8 +9,12 @@ from temporal_fleet.supervisor.config.units import (
     LONGEST,
     UnitError,
     format_duration,
+    format_size,
     parse_duration,
+    parse_size,
 )
+
+T = TypeVar("T", float, int)
 
 
 @pytest.mark.parametrize(
@@ -61,18 +68,64 @@ def test_what_is_no_duration_is_refused_with_what_would_be(value: object, remedy
     assert remedy in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("400MiB", 400 << 20), ("1GiB", 1 << 30), ("0B", 0), ("12KiB", 12288), ("2TiB", 2 << 40), ("7B", 7)],
+)
+def test_a_size_is_read_in_bytes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (400, '"400MiB"'),
+        (True, '"400MiB"'),
+        ("400", '"400MiB" for mebibytes, "400B"'),
+        ("400MB", 'written "400MiB"'),
+        ("400 MiB", 'written "400MiB"'),
+        ("400m", 'written "400MiB"'),
+        ("1.5GiB", 'written "1536MiB"'),
+        ("400MiB\n", 'written "400MiB"'),
+        ("-1MiB", '"400MiB"'),
+        ("", '"400MiB"'),
+        ("1EiB", '"400MiB"'),
+    ],
+)
+def test_what_is_no_size_is_refused_with_what_would_be(value: object, remedy: str) -> None:
+    with pytest.raises(UnitError) as refusal:
+        parse_size(value)
+    assert remedy in str(refusal.value)
+
+
 @given(st.integers(0, int(LONGEST * 1000)))
 def test_every_duration_survives_being_written_and_read(milliseconds: int) -> None:
     seconds = milliseconds / 1000
     assert parse_duration(format_duration(seconds)) == seconds
 
 
-@given(st.text() | st.text("0123456789dhms. -") | st.integers() | st.floats() | st.none())
+@given(st.integers(0, 10**15 - 1))
+def test_every_size_survives_being_written_and_read(size: int) -> None:
+    assert parse_size(format_size(size)) == size
+
+
+@given(
+    st.text()
+    | st.text("0123456789dhms. -")
+    | st.text("0123456789KMGTiB. -")
+    | st.integers()
+    | st.floats()
+    | st.none()
+)
 def test_anything_else_is_refused_and_what_the_refusal_quotes_is_right(value: object) -> None:
-    try:
-        seconds = parse_duration(value)
-    except UnitError as refusal:
-        for quoted in str(refusal).split('"')[1::2]:
-            parse_duration(quoted)
-    else:
-        assert parse_duration(format_duration(seconds)) == seconds
+    def survives(parse: Callable[[object], T], write: Callable[[T], str]) -> None:
+        try:
+            number = parse(value)
+        except UnitError as refusal:
+            for quoted in str(refusal).split('"')[1::2]:
+                parse(quoted)
+        else:
+            assert parse(write(number)) == number
+
+    survives(parse_duration, format_duration)
+    survives(parse_size, format_size)
