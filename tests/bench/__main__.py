@@ -15,6 +15,8 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.bench.fleets import bench_fleet
+from tests.bench.hoards import measure_hoards
+from tests.bench.losses import measure_losses
 from tests.bench.processes import MIB, mean_pss, processor_seconds, rss
 from tests.bench.program import Program, heavy, shop
 from tests.bench.results import Result, as_json, as_table
@@ -40,6 +42,8 @@ def main() -> None:
         results = [
             *_measure_shop(address, Path(name) / "shop"),
             _measure_heavy(address, Path(name)),
+            *measure_losses(address, Path(name)),
+            *measure_hoards(address, Path(name) / "hoards"),
         ]
     if arguments.json:
         print(json.dumps({"load_average_before": load, "results": as_json(results)}, indent=2))

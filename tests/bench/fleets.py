@@ -31,11 +31,12 @@ state_dir = "state"
 [cluster]
 address = "{address}"
 
-[pools.{pool}]
+[pools.{name}]
 program = "{program.module}"
 path = "{program.path}"
 task_queue = "{program.task_queue}"
 entities = 1
+{pool}
 """
 
 
@@ -79,6 +80,11 @@ class BenchFleet:
     def scale(self, entities: int) -> None:
         self._command("scale", f"{_POOL}={entities}")
         self._await(lambda: self._has(entities), f"{entities} entities are ready")
+
+    def evict_all(self) -> int:
+        """How many executions went."""
+        entities = json.loads(self._command("evict", _POOL, "--all", "--json"))
+        return sum(entity["evicted"] for entity in entities)
 
     def entities(self) -> dict[str, int]:
         """The PIDs by entity id."""
@@ -130,10 +136,12 @@ class BenchFleet:
 
 @contextmanager
 def bench_fleet(
-    program: Program, address: str, folder: Path, environment: Mapping[str, str]
+    program: Program, address: str, folder: Path, environment: Mapping[str, str], pool: str = ""
 ) -> Iterator[BenchFleet]:
+    """`pool`: more keys of the one pool."""
     folder.mkdir()
-    (folder / "fleet.toml").write_text(_CONFIG.format(address=address, pool=_POOL, program=program))
+    config = _CONFIG.format(address=address, name=_POOL, program=program, pool=pool)
+    (folder / "fleet.toml").write_text(config)
     with (folder / "log").open("wb") as log:
         up = _start("up", folder, environment, stdout=log, stderr=log)
     try:

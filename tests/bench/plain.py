@@ -1,7 +1,7 @@
 """A plain worker, as one writes it without a supervisor: what the fleet's entities are compared with.
 
-`python plain.py ADDRESS TASK_QUEUE PATH MODULE WORKFLOW ACTIVITY` prints `ready` once it is validated by the
-Cluster and polls.
+`python plain.py ADDRESS TASK_QUEUE PATH MODULE WORKFLOW,… ACTIVITY,…` prints `ready` once it is validated by
+the Cluster and polls.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ async def main(address: str, task_queue: str, path: str, module: str, workflow: 
     worker = Worker(
         client,
         task_queue=task_queue,
-        workflows=[getattr(program, workflow)],
-        activities=[getattr(program, activity)],
+        workflows=[getattr(program, name) for name in workflow.split(",")],
+        activities=[getattr(program, name) for name in activity.split(",")],
         activity_executor=ThreadPoolExecutor(100),
     )
     running = asyncio.create_task(worker.run())

@@ -22,3 +22,8 @@ def shop() -> Program:
 
 def heavy() -> Program:
     return Program("heavy", "Work", "work", Path(__file__).parent / "programs", "bench-heavy")
+
+
+def losses(task_queue: str) -> Program:
+    workflows, activities = "Waiting,SlowTask,Errand,Hoard", "hold"
+    return Program("loss", workflows, activities, Path(__file__).parent / "programs", task_queue)

@@ -26,10 +26,10 @@ def plain_workers(
     program: Program, address: str, number: int, environment: Mapping[str, str]
 ) -> Iterator[PlainWorkers]:
     started = time.monotonic()
-    processes = [_start(program, address, environment) for _ in range(number)]
+    processes = [start_worker(program, address, environment) for _ in range(number)]
     try:
         for process in processes:
-            _await_ready(process, started + _WITHIN_S)
+            await_ready(process, started + _WITHIN_S)
         yield PlainWorkers([process.pid for process in processes], time.monotonic() - started)
     finally:
         for process in processes:
@@ -38,7 +38,7 @@ def plain_workers(
             process.communicate()
 
 
-def _start(program: Program, address: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def start_worker(program: Program, address: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     code = (program.path, program.module, program.workflow, program.activity)
     return subprocess.Popen(
         [sys.executable, Path(__file__).with_name("plain.py"), address, program.task_queue, *code],
@@ -49,7 +49,8 @@ def _start(program: Program, address: str, environment: Mapping[str, str]) -> su
     )
 
 
-def _await_ready(process: subprocess.Popen[bytes], deadline: float) -> None:
+def await_ready(process: subprocess.Popen[bytes], deadline: float) -> None:
+    """Until it polls, or `deadline` (monotonic)."""
     assert process.stdout is not None
     select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
     if process.stdout.readline() != b"ready\n":

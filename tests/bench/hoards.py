@@ -1,0 +1,77 @@
+"""Executions that hoard memory in one entity's cache, and what `evict` gives back of it."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from rich.console import Console
+from temporalio.client import Client
+
+from tests.bench.processes import MIB, pss
+from tests.bench.program import losses
+from tests.bench.results import Result
+from tests.bench.sides import environment, under_supervisor
+from tests.waiting import eventually
+
+_EXECUTIONS = 2000
+_SIZE = 256 * 1024
+_AT_ONCE = 50
+_WARM_UP = 50
+_WORKER = f"worker = {{ max_cached_workflows = {_EXECUTIONS + 1000} }}\n"
+
+_progress = Console(stderr=True)
+
+
+def measure_hoards(address: str, folder: Path) -> list[Result]:
+    return asyncio.run(_measure(address, folder))
+
+
+async def _measure(address: str, folder: Path) -> list[Result]:
+    client = await Client.connect(address)
+    queue = "bench-hoards"
+    folder.mkdir()
+    with under_supervisor(
+        losses(queue), address, folder / "fleet", environment(folder / "notes"), pool=_WORKER
+    ) as side:
+        # What the first executions ever leave behind in a process is not theirs.
+        await _hoard(client, queue, "warm-up", _WARM_UP)
+        side.fleet.evict_all()
+        (pid,) = side.fleet.entities().values()
+        before = pss(pid)
+        _progress.print(f"{_EXECUTIONS} cached executions with {_SIZE // 1024} KiB each …")
+        await _hoard(client, queue, "hoard", _EXECUTIONS)
+        full = pss(pid)
+        began = time.monotonic()
+        evicted = side.fleet.evict_all()
+        seconds = time.monotonic() - began
+        after = pss(pid)
+    if evicted < _EXECUTIONS or full - before < _EXECUTIONS * _SIZE:
+        raise AssertionError(f"{evicted} evicted, {full - before} bytes were cached: nothing to measure")
+    return [
+        Result(f"evict {evicted} executions of {_SIZE // 1024} KiB", seconds, None, "s", 2.5),
+        Result(
+            f"PSS after it; plain: before them ({full / MIB:.0f} MiB with them)",
+            after / MIB,
+            before / MIB,
+            "MiB",
+            1.15,
+            relative=True,
+        ),
+    ]
+
+
+async def _hoard(client: Client, queue: str, name: str, number: int) -> None:
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def start(index: int) -> None:
+        async with gate:
+            handle = await client.start_workflow(
+                "Hoard", _SIZE, id=f"{queue}-{name}-{index}", task_queue=queue
+            )
+
+            async def has_run() -> bool:
+                return len([event async for event in handle.fetch_history_events()]) >= 4
+
+            await eventually(has_run, within=120, what=f"{handle.id} waits")
+
+    await asyncio.gather(*(start(index) for index in range(number)))
