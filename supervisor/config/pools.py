@@ -7,7 +7,7 @@ import msgspec
 
 from temporal_fleet.supervisor.config import settings
 from temporal_fleet.supervisor.config.specs import cluster_spec, program_spec
-from temporal_fleet.supervisor.core.fleet import Pool, Rollout
+from temporal_fleet.supervisor.core.fleet import MemoryLimits, Pool, RecyclePolicy, Rollout
 from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
 
 
@@ -40,6 +40,9 @@ def _pool(config: settings.Config, name: str, cluster_address: str | None) -> Po
         drain=pool.drain,
         hang=pool.hang,
         boot=pool.boot,
+        memory=MemoryLimits(pool.memory.evict_above, pool.memory.recycle_above, pool.memory.kill_above),
+        recycle=RecyclePolicy(pool.recycle.max_age, pool.recycle.max_tasks),
+        poison_after=pool.poison_after,
     )
 
 

@@ -1,6 +1,7 @@
 """What the keys of fleet.toml mean beside each other and beside the files they name: the rules that no
 single value can break. Single values do not belong here (`values.py`, `settings.py`)."""
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ from pathlib import Path
 from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.supervisor.config.places import Key
-from temporal_fleet.supervisor.config.settings import Cluster, FleetFile, Pool
-from temporal_fleet.supervisor.config.units import format_duration
+from temporal_fleet.supervisor.config.settings import Cluster, FleetFile, Memory, Pool
+from temporal_fleet.supervisor.config.units import format_duration, format_size
 from temporal_fleet.supervisor.config.worker_options import contradictions
 
 
@@ -35,6 +36,7 @@ def violations(config: FleetFile) -> Iterator[Violation]:
     for name, pool in config.pools.items():
         yield from _name_rules(name, config.pools)
         yield from _pool_rules(("pools", name), pool)
+        yield from _memory_rules(("pools", name, "memory"), pool.memory, config.fleet.memory_budget)
 
 
 def _fleet_rules(config: FleetFile) -> Iterator[Violation]:
@@ -144,3 +146,19 @@ def _pool_rules(table: Key, pool: Pool) -> Iterator[Violation]:
         )
     for options, remedy in contradictions(pool.worker):
         yield Violation(tuple((*worker, option) for option in options), remedy)
+
+
+def _memory_rules(table: Key, memory: Memory, budget: int | None) -> Iterator[Violation]:
+    given = [(key, size) for key, size in memory if size is not None]
+    for (milder, low), (harsher, high) in itertools.pairwise(given):
+        if low >= high:
+            yield Violation(
+                ((*table, milder), (*table, harsher)),
+                f'must be less than {harsher}, "{format_size(high)}", which would always come first',
+            )
+    if budget is not None and memory.evict_above is not None and memory.evict_above > budget:
+        yield Violation(
+            ((*table, "evict_above"), ("fleet", "memory_budget")),
+            f'must not be more than [fleet] memory_budget, "{format_size(budget)}", which is for all '
+            "entities together",
+        )

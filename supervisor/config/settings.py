@@ -18,6 +18,7 @@ from temporal_fleet.supervisor.config.values import (
     EnvironmentValue,
     FileSystemPath,
     FleetName,
+    MemorySize,
     Name,
     PoolName,
     PositiveDuration,
@@ -65,6 +66,12 @@ class Fleet(Table):
         validate_default=True,
         description="How long entities work on without a supervisor before they drain.",
         examples=["30s"],
+    )
+    memory_budget: MemorySize | None = Field(
+        default=None,
+        description="Memory (PSS) of all entities together, above which the largest of them evict blocked "
+        "executions first; absent: no limit.",
+        examples=["4GiB"],
     )
 
 
@@ -129,6 +136,12 @@ class Cluster(Table):
         description="module:attribute of a DataConverter, or of a class or callable that makes one.",
         examples=["shop.crypto:converter"],
     )
+    rebuild_task_tokens: bool = Field(
+        default=True,
+        description="Free the Workflow Tasks of a dead entity at once, by task tokens made anew; false: they "
+        "wait for their own time-out.",
+        examples=[True],
+    )
     tls: Tls | None = Field(default=None, description="TLS; present, even empty, it is used.")
     embedded: Embedded | None = Field(default=None, description="A Temporal dev server under the supervisor.")
 
@@ -168,6 +181,37 @@ class Rollout(Table):
     )
     max_unavailable: Annotated[int, Field(ge=0, le=MAX_ENTITIES)] = Field(
         default=0, description="Entities below the pool's size meanwhile.", examples=[0]
+    )
+
+
+class Memory(Table):
+    """What is done about the memory (RSS) of one entity, the mildest first. Absent: no such limit."""
+
+    evict_above: MemorySize | None = Field(
+        default=None,
+        description="Blocked executions are evicted, as many as it takes; each resurrects when it is needed.",
+        examples=["300MiB"],
+    )
+    recycle_above: MemorySize | None = Field(
+        default=None,
+        description="Where eviction did not help: another entity is started, then this one drains and stops.",
+        examples=["500MiB"],
+    )
+    kill_above: MemorySize | None = Field(
+        default=None,
+        description="It is killed at once, and what it held is recovered as after a crash.",
+        examples=["700MiB"],
+    )
+
+
+class Recycle(Table):
+    """When an entity is replaced for its age, with some jitter, start before stop. Absent: never."""
+
+    max_age: Annotated[float, DurationBetween(minimum=1.0)] | None = Field(
+        default=None, description="Since it was forked.", examples=["24h"]
+    )
+    max_tasks: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
+        default=None, description="Workflow Tasks and activity tasks in one life.", examples=[100_000]
     )
 
 
@@ -212,6 +256,16 @@ class Pool(Table):
         default_factory=WorkerOptions, description="Options of the SDK's Worker() by name."
     )
     restart: Restart = Field(default_factory=Restart, description="How a dead entity is restarted.")
+    memory: Memory = Field(default_factory=Memory, description="What is done about the memory of an entity.")
+    recycle: Recycle = Field(
+        default_factory=Recycle, description="When an entity is replaced though nothing is wrong with it."
+    )
+    poison_after: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=3,
+        description="An activity that has killed so many entities is failed for good, as a PoisonPill; "
+        "0: never.",
+        examples=[3],
+    )
     drain: Duration = Field(
         default="30s",
         validate_default=True,

@@ -27,7 +27,8 @@ def template(
 #
 # A line that starts with "#" and no space is a key that you can set: take the "#" away.
 # `temporal-fleet check` reports every error in this file, `check --show` prints every default.
-# Durations are strings: "250ms", "30s", "1m30s". Paths are relative to this file's folder.
+# Durations are strings: "250ms", "30s", "1m30s"; so are sizes: "400MiB".
+# Paths are relative to this file's folder.
 
 [fleet]
 {fleet_name:<40}# in logs and in the identities of workers; default: this file's folder
@@ -35,6 +36,7 @@ def template(
 #state_dir = "state"                    # what must outlive a reboot; default: under ~/.local/state
 #log_format = "auto"                    # auto: console on a terminal, json otherwise
 #orphan = "30s"                         # how long entities work on when the supervisor is gone
+#memory_budget = "4GiB"                 # for all entities together; above it the largest evict executions
 
 {_cluster(embedded, address)}
 [{table}]
@@ -48,6 +50,7 @@ def template(
 #drain = "30s"                          # how long activities may run on in an entity that leaves
 #hang = "10s"                           # an entity without a heartbeat for so long is killed
 #boot = "60s"                           # longest time to import the program, and to get ready
+#poison_after = 3                       # an activity that killed so many entities fails for good; 0: never
 
 # Options of the SDK's Worker() by name.
 #[{table}.worker]
@@ -63,6 +66,17 @@ def template(
 #max_restarts = 10
 #within = "60s"
 
+# What is done about the memory (RSS) of one entity, the mildest first; each limit may be left out.
+#[{table}.memory]
+#evict_above = "300MiB"                 # blocked executions leave its cache; they resurrect when needed
+#recycle_above = "500MiB"               # that did not help: replaced, start before stop
+#kill_above = "700MiB"                  # killed at once; what it held is recovered as after a crash
+
+# Entities of a program that leaks are replaced in time, start before stop.
+#[{table}.recycle]
+#max_age = "24h"
+#max_tasks = 100000
+
 # How entities are replaced when code or settings change: start before stop.
 #[{table}.rollout]
 #max_surge = 1
@@ -77,6 +91,7 @@ def _cluster(embedded: bool, address: str | None) -> str:
 # An address, a namespace's credentials or a profile belong to another Cluster: first drop [cluster.embedded].
 #namespace = "default"
 #data_converter = "shop.crypto:converter"
+#rebuild_task_tokens = true             # free Workflow Tasks of a dead entity at once, not at their time-out
 
 # A Temporal dev server that starts and stops with the fleet.
 [cluster.embedded]
@@ -91,6 +106,7 @@ def _cluster(embedded: bool, address: str | None) -> str:
 #namespace = "default"
 #api_key_file = "api-key"               # a file with the API key
 #data_converter = "shop.crypto:converter"
+#rebuild_task_tokens = true             # free Workflow Tasks of a dead entity at once, not at their time-out
 #profile = "prod"                       # a profile of Temporal's own configuration, instead of all of these
 
 # Present, even empty, the connection is encrypted.

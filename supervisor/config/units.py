@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 DURATION_PATTERN: Final = r"^([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$"
+SIZE_PATTERN: Final = r"^([0-9]{1,15})(TiB|GiB|MiB|KiB|B)$"
 LONGEST: Final = 1000 * 86_400.0
 """Seconds: the longest duration there is, 1000 days."""
 
@@ -15,7 +16,7 @@ _MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000,
 _BYTES: Final = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 
 _DURATION: Final = re.compile(DURATION_PATTERN)
-_SIZE: Final = re.compile(r"^([0-9]{1,15})(TiB|GiB|MiB|KiB|B)$")
+_SIZE: Final = re.compile(SIZE_PATTERN)
 _QUANTITY: Final = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([A-Za-z]+)[\s,]*")
 _MEANT_DURATION: Final = {
     **dict.fromkeys(("d", "day", "days"), "d"),

@@ -1,5 +1,5 @@
-"""The types of single values in fleet.toml: durations, names, references, addresses, paths. What a value
-means beside another one does not belong here.
+"""The types of single values in fleet.toml: durations, sizes, names, references, addresses, paths. What a
+value means beside another one does not belong here.
 
 Each refuses with a sentence that says what would be right, and describes itself to the JSON Schema.
 Relative paths are relative to `folder` of the validation context, and `~/` to its `home`.
@@ -19,9 +19,12 @@ from pydantic_core import PydanticCustomError, core_schema
 from temporal_fleet.supervisor.config.units import (
     DURATION_PATTERN,
     LONGEST,
+    SIZE_PATTERN,
     UnitError,
     format_duration,
+    format_size,
     parse_duration,
+    parse_size,
 )
 
 REFUSED: Final = "refused"
@@ -67,6 +70,35 @@ class DurationBetween:
         self, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         return {"type": "string", "pattern": DURATION_PATTERN, "minLength": 2}
+
+
+@dataclass(frozen=True)
+class SizeFrom:
+    """A size string, in bytes once read."""
+
+    minimum: int
+
+    def read(self, value: object) -> int:
+        try:
+            size = parse_size(value)
+        except UnitError as error:
+            refuse(str(error))
+        if size < self.minimum:
+            refuse(f'must be at least "{format_size(self.minimum)}"')
+        return size
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.read,
+            serialization=core_schema.plain_serializer_function_ser_schema(format_size, when_used="json"),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string", "pattern": SIZE_PATTERN}
 
 
 @dataclass(frozen=True)
@@ -195,6 +227,8 @@ def _environment_value(text: str) -> str | None:
 
 Duration = Annotated[float, DurationBetween()]
 PositiveDuration = Annotated[float, DurationBetween(minimum=0.001)]
+# Below what the smallest interpreter takes: a slip of the hand.
+MemorySize = Annotated[int, SizeFrom(minimum=16 << 20)]
 FileSystemPath = Annotated[Path, AbsolutePath()]
 Program = Annotated[str, Text(_program, rf"^{_MODULE}(:{_ATTRIBUTE})?$")]
 Reference = Annotated[str, Text(_reference, rf"^{_MODULE}:{_ATTRIBUTE}$")]

@@ -132,4 +132,5 @@ def _why_replace(before: Pool | None, after: Pool) -> str:
 
 
 def _live_settings(pool: Pool) -> tuple[object, ...]:
-    return pool.restart, pool.rollout, pool.hang, pool.boot
+    timing = pool.restart, pool.rollout, pool.hang, pool.boot
+    return *timing, pool.memory, pool.recycle, pool.poison_after

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from temporal_fleet.supervisor.config.defaults import name_from
-from temporal_fleet.supervisor.config.reader import load
+from temporal_fleet.supervisor.config.reader import Memory, Recycle, load
 from tests.config.files import POOL, problems, read
 
 
@@ -28,6 +28,10 @@ def test_the_defaults_of_a_file_that_says_only_what_it_must() -> None:
     )
     assert pool.worker.given() == {}
     assert (pool.drain, pool.hang, pool.boot) == (30, 10, 60)
+    assert (pool.memory, pool.recycle, pool.poison_after) == (Memory(), Recycle(), 3)
+    assert pool.memory.model_dump() == dict.fromkeys(("evict_above", "recycle_above", "kill_above"))
+    assert pool.recycle.model_dump() == dict.fromkeys(("max_age", "max_tasks"))
+    assert (config.fleet.memory_budget, config.cluster.rebuild_task_tokens) == (None, True)
     restart = pool.restart
     assert (restart.policy, restart.backoff, restart.backoff_max) == ("always", 0.1, 30)
     assert (restart.max_restarts, restart.within) == (10, 60)

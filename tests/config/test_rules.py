@@ -134,6 +134,15 @@ def test_the_name_of_a_pool_is_plain(name: str) -> None:
         ('restart = { backoff = "10s", backoff_max = "10s" }', None),
         ("restart = { max_restarts = 0 }", None),
         ("workers = []", "workers"),
+        ('memory = { evict_above = "300MiB", recycle_above = "400MiB", kill_above = "500MiB" }', None),
+        ('memory = { evict_above = "300MiB", kill_above = "400MiB" }', None),
+        ('memory = { evict_above = "500MiB", recycle_above = "400MiB" }', "memory.evict_above"),
+        ('memory = { evict_above = "1GiB", kill_above = "1024MiB" }', "memory.evict_above"),
+        (
+            'memory = { evict_above = "300MiB", recycle_above = "500MiB", kill_above = "400MiB" }',
+            "memory.recycle_above",
+        ),
+        ("memory = {}", None),
         ('workers = ["nexus", "nexus"]', "workers"),
         ("worker = { max_concurrent_workflow_tasks = 1 }", "worker.max_concurrent_workflow_tasks"),
         ("worker = { max_concurrent_workflow_tasks = 1, max_cached_workflows = 0 }", None),
@@ -168,6 +177,14 @@ def test_the_name_of_a_pool_is_plain(name: str) -> None:
 def test_keys_of_a_pool_beside_each_other(keys: str, wrong: str | None) -> None:
     found = problems(f"{POOL}{keys}\n")
     assert [problem.key for problem in found] == ([f"pools.orders.{wrong}"] if wrong else [])
+
+
+def test_no_limit_of_one_entity_is_above_the_budget_of_all() -> None:
+    text = '[fleet]\nmemory_budget = "{}"\n' + POOL + 'memory = {{ evict_above = "300MiB" }}\n'
+    assert problems(text.format("300MiB")) == ()
+    problem = only_problem(text.format("200MiB"))
+    assert (problem.key, problem.line) == ("pools.orders.memory.evict_above", 6)
+    assert '[fleet] memory_budget, "200MiB"' in problem.remedy
 
 
 def test_two_pools_may_share_a_task_queue() -> None:

@@ -32,9 +32,11 @@ run_dir = "run"
 state_dir = "state"
 log_format = "json"
 orphan = "1m30s"
+memory_budget = "4GiB"
 [cluster]
 namespace = "default"
 data_converter = "shop.crypto:converter"
+rebuild_task_tokens = false
 [cluster.embedded]
 port = 0
 ui_port = 0
@@ -50,6 +52,9 @@ drain = "0s"
 hang = "20s"
 boot = "2m"
 rollout = {{ max_surge = 0, max_unavailable = 1 }}
+memory = {{ evict_above = "300MiB", recycle_above = "500MiB", kill_above = "700MiB" }}
+recycle = {{ max_age = "24h", max_tasks = 100000 }}
+poison_after = 0
 """
 
 
@@ -76,6 +81,10 @@ def test_it_takes_every_key() -> None:
         f'{POOL}worker = {{ identity = "a" }}\n',
         f"{POOL}worker = {{ max_concurrent_activities = 0 }}\n",
         f"{POOL}env = {{ A = 1 }}\n",
+        f'{POOL}memory = {{ evict_above = "400MB" }}\n',
+        f"{POOL}memory = {{ kill_above = 400 }}\n",
+        f"{POOL}recycle = {{ max_tasks = 0 }}\n",
+        f"{POOL}poison_after = -1\n",
         f'{POOL}restart = {{ policy = "sometimes" }}\n',
         f'{POOL}[pools."B c"]\nprogram = "a"\ntask_queue = "a"\n',
         f'{POOL}[cluster]\naddress = "localhost"\n',

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from temporal_fleet.supervisor.config.reader import Config, for_run
 from temporal_fleet.supervisor.config.show import show
-from temporal_fleet.supervisor.config.units import format_duration
+from temporal_fleet.supervisor.config.units import format_duration, format_size
 from tests.config.files import ENVIRON, FOLDER, POOL, read
 from tests.config.test_schema import EVERYTHING
 
@@ -26,7 +26,10 @@ def test_it_shows_every_default() -> None:
     assert shown["fleet"]["orphan"] == "30s"
     assert shown["cluster"]["address"] == "localhost:7233"
     assert (pool["drain"], pool["restart"]["backoff"], pool["rollout"]["max_surge"]) == ("30s", "100ms", 1)
+    assert (pool["memory"], pool["recycle"], pool["poison_after"]) == ({}, {}, 3)
+    assert shown["cluster"]["rebuild_task_tokens"] is True
     assert "# workers is not set" in text
+    assert "# kill_above is not set" in text
 
 
 def test_it_reads_back_as_the_same_config() -> None:
@@ -38,6 +41,7 @@ def test_it_reads_back_as_the_same_config() -> None:
         assert same(read(show(config), folder=Path("/tmp")), config)
 
 
+sizes = st.integers(16 << 20, 10**12).map(format_size)
 durations = st.integers(2000, 10**9).map(lambda milliseconds: format_duration(milliseconds / 1000))
 pools = st.fixed_dictionaries(
     {
@@ -56,6 +60,13 @@ pools = st.fixed_dictionaries(
                 "disable_eager_activity_execution": st.booleans(),
             },
         ),
+        "memory": st.sampled_from(["evict_above", "recycle_above", "kill_above"]).flatmap(
+            lambda key: st.fixed_dictionaries({key: sizes})
+        ),
+        "recycle": st.fixed_dictionaries(
+            {}, optional={"max_age": durations, "max_tasks": st.integers(1, 10**9)}
+        ),
+        "poison_after": st.integers(0, 1000),
         "drain": durations,
         "hang": durations,
         "restart": st.fixed_dictionaries(

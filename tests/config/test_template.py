@@ -70,6 +70,8 @@ def test_it_names_every_key_there_is() -> None:
         (tree["pools"]["orders"], "Pool"),
         (tree["pools"]["orders"]["restart"], "Restart"),
         (tree["pools"]["orders"]["rollout"], "Rollout"),
+        (tree["pools"]["orders"]["memory"], "Memory"),
+        (tree["pools"]["orders"]["recycle"], "Recycle"),
     ):
         assert set(table) == set(definitions[name]["properties"])
 
@@ -88,6 +90,7 @@ def test_each_value_that_is_commented_out_as_a_default_is_the_default(folder: Pa
                         "drain",
                         "hang",
                         "boot",
+                        "poison_after",
                         "restart",
                         "rollout",
                     )
