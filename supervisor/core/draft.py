@@ -15,6 +15,7 @@ from temporal_fleet.supervisor.core.fleet import (
     HelperKey,
     Pool,
     Pressure,
+    Relief,
     members,
 )
 from temporal_fleet.supervisor.core.states import LIVE, Change, transition
@@ -26,6 +27,8 @@ _OF_A_LIFE: dict[str, Any] = {
     "leaving": None,
     "recycle": "",
     "pressure": Pressure.NONE,
+    "relief": Relief(),
+    "baseline": None,
 }
 
 
@@ -45,8 +48,10 @@ class Draft:
         self.generation = fleet.generation
         self.pending = fleet.pending
         self.recoveries: dict[Life, Recovery] = dict(fleet.recoveries)
+        self.recover_by = fleet.recover_by
         self.suspects: dict[SuspectKey, Suspect] = dict(fleet.suspects)
         self.budget = fleet.budget
+        self.strain = fleet.strain
         self.actions: list[Action] = []
 
     def result(self) -> tuple[Fleet, tuple[Action, ...]]:
@@ -63,8 +68,10 @@ class Draft:
             generation=self.generation,
             pending=self.pending,
             recoveries=self.recoveries,
+            recover_by=self.recover_by,
             suspects=self.suspects,
             budget=self.budget,
+            strain=self.strain,
         )
         return fleet, tuple(self.actions)
 

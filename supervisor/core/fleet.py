@@ -128,6 +128,7 @@ class Leaving(Enum):
 
     ORDERED = "ordered"
     HUNG = "hung"
+    STUCK = "hung on its way out"
     BOOT_TIMEOUT = "not ready in time"
     TOO_LARGE = "over kill_above"
     ITSELF = "by itself"
@@ -135,7 +136,7 @@ class Leaving(Enum):
 
 
 class Pressure(Enum):
-    """What is being done about the memory of an entity. Its transitions stand in memory."""
+    """What is being done about the memory of an entity. Its transitions stand in eviction."""
 
     NONE = "none"
     ASKING = "asking"
@@ -143,6 +144,26 @@ class Pressure(Enum):
     EVICTING = "evicting"
     EVICTED = "evicted"
     """Evicted of late: given time to show its effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relief:
+    """What an eviction is to bring: the one under way, or the last one of this life."""
+
+    bytes: int = 0
+    executions: int = 0
+    """How many that takes, as far as can be told."""
+    futile: int = 0
+    """So many in a row brought less than half of what they were to bring."""
+
+
+class Strain(Enum):
+    """How all entities together stand to the memory budget. What is done about it stands in budget."""
+
+    WITHIN = "within"
+    OVER = "over"
+    HELPLESS = "helpless"
+    """Over it, and nothing can be done about it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +206,11 @@ class Entity:
     """Why this life is to be replaced by another like it; empty: it is not."""
     pressure: Pressure = Pressure.NONE
     pressure_since: float = 0.0
+    relief: Relief = Relief()
+    baseline: int | None = None
+    """RSS of this life without its cache, as far as that was seen; None: not measured yet."""
+    recycled_at: float | None = None
+    """When a life in this place was last told to go for its memory."""
     last_exit: Exit | None = None
     reason: str = ""
 
@@ -215,9 +241,9 @@ class Cluster:
 class Phase(Enum):
     RUNNING = "running"
     DRAINING = "draining"
-    """Told to stop: entities drain."""
+    """Told to stop: entities drain, and what the killed ones held is set free."""
     CLOSING = "closing"
-    """No entity is left: helpers go, the dev server last."""
+    """No entity is left, and no recovery is waited for: helpers go, the dev server last."""
     STOPPED = "stopped"
 
 
@@ -248,10 +274,13 @@ class Fleet:
     generation: int = 0
     pending: Pending | None = None
     recoveries: Mapping[Life, Recovery] = field(default_factory=dict)
+    recover_by: float | None = None
+    """The fleet stops and no entity is left: when it waits for recoveries no longer."""
     suspects: Mapping[SuspectKey, Suspect] = field(default_factory=dict)
     """The oldest first."""
     budget: int | None = None
     """`[fleet] memory_budget`: bytes (PSS) for all entities together."""
+    strain: Strain = Strain.WITHIN
 
     def members(self, pool: str) -> list[Entity]:
         return members(self.entities, pool)

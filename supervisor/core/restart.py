@@ -47,7 +47,7 @@ def delay(policy: RestartPolicy, streak: int, salt: str) -> float:
     if streak <= 1:
         return 0.0
     full = min(policy.backoff_max, policy.backoff * 2.0 ** min(streak - 2, _EXPONENT_LIMIT))
-    return full * (0.5 + 0.5 * _fraction(salt))
+    return full * (0.5 + 0.5 * fraction(salt))
 
 
 def next_try(wait: float) -> str:
@@ -57,7 +57,7 @@ def next_try(wait: float) -> str:
 
 def slow_delay(policy: RestartPolicy, salt: str) -> float:
     """Seconds between the tries of what is retried for ever: `backoff_max`, with the same spread."""
-    return policy.backoff_max * (0.5 + 0.5 * _fraction(salt))
+    return policy.backoff_max * (0.5 + 0.5 * fraction(salt))
 
 
 def in_window(crashes: tuple[float, ...], policy: RestartPolicy, now: float) -> tuple[float, ...]:
@@ -70,5 +70,6 @@ def too_many(crashes: tuple[float, ...], policy: RestartPolicy) -> bool:
     return len(crashes) > policy.max_restarts
 
 
-def _fraction(salt: str) -> float:
+def fraction(salt: str) -> float:
+    """From 0 to 1, always the same for one salt: jitter without chance."""
     return crc32(salt.encode()) / 0xFFFFFFFF
