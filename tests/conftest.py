@@ -94,6 +94,16 @@ def dev_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
 _numbers = itertools.count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--executions", type=int, default=500, help="open executions in the test of many")
+
+
+@pytest.fixture
+def executions(request: pytest.FixtureRequest) -> int:
+    number: int = request.config.getoption("executions")
+    return number
+
+
 @pytest.fixture
 def task_queue() -> str:
     """A Task Queue that nobody else uses."""

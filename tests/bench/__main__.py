@@ -20,6 +20,7 @@ from tests.bench.losses import measure_losses
 from tests.bench.processes import MIB, mean_pss, processor_seconds, rss
 from tests.bench.program import Program, heavy, shop
 from tests.bench.results import Result, as_json, as_table
+from tests.bench.resurrections import measure_resurrections
 from tests.bench.workers import plain_workers
 from tests.conftest import end_process, free_port, start_dev_server
 
@@ -35,6 +36,7 @@ _progress = Console(stderr=True)
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--executions", type=int, default=5000, help="open at once, in one entity")
     arguments = parser.parse_args()
     # Beside somebody else's work every number here is that work's too.
     load = os.getloadavg()[0]
@@ -44,6 +46,7 @@ def main() -> None:
             _measure_heavy(address, Path(name)),
             *measure_losses(address, Path(name)),
             *measure_hoards(address, Path(name) / "hoards"),
+            *measure_resurrections(address, Path(name) / "ledgers", arguments.executions),
         ]
     if arguments.json:
         print(json.dumps({"load_average_before": load, "results": as_json(results)}, indent=2))

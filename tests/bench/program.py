@@ -27,3 +27,7 @@ def heavy() -> Program:
 def losses(task_queue: str) -> Program:
     workflows, activities = "Waiting,SlowTask,Errand,Hoard", "hold"
     return Program("loss", workflows, activities, Path(__file__).parent / "programs", task_queue)
+
+
+def ledgers(task_queue: str) -> Program:
+    return Program("ledger", "Ledger", "", Path(__file__).parent.parent / "programs", task_queue)

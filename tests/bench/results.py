@@ -13,8 +13,9 @@ class Result:
     plain: float | None
     """The same of plain workers, in the same run."""
     unit: str
-    limit: float
-    """At most; of the fleet's number, or of its ratio to the plain one when `relative`."""
+    limit: float | None
+    """At most; of the fleet's number, or of its ratio to the plain one when `relative`. None: told, not
+    judged."""
     relative: bool = False
     skipped: str = ""
 
@@ -26,7 +27,7 @@ class Result:
 
     @property
     def reached(self) -> bool | None:
-        return None if self.judged is None else self.judged <= self.limit
+        return None if self.judged is None or self.limit is None else self.judged <= self.limit
 
 
 def as_json(results: list[Result]) -> list[dict[str, Any]]:
@@ -41,8 +42,10 @@ def as_table(results: list[Result]) -> Table:
     table.add_column("")
     for result in results:
         ratio = f"{result.fleet / result.plain:.1%}" if result.fleet and result.plain else ""
-        limit = f"{result.limit:.0%}" if result.relative else _show(result.limit, result.unit)
-        verdict = {None: f"skipped: {result.skipped}", True: "[green]reached[/]", False: "[red]missed[/]"}
+        is_share = result.relative and result.limit is not None
+        limit = f"{result.limit:.0%}" if is_share else _show(result.limit, result.unit)
+        nothing = f"skipped: {result.skipped}" if result.skipped else ""
+        verdict = {None: nothing, True: "[green]reached[/]", False: "[red]missed[/]"}
         table.add_row(
             result.name,
             _show(result.fleet, result.unit),
