@@ -40,7 +40,8 @@ async def _measure(address: str, folder: Path, executions: int) -> list[Result]:
         warm = pss(pid)
         await enter_everywhere(opened, chance)
         after = pss(pid)
-        hits, misses = [], []
+        hits: list[float] = []
+        misses: list[float] = []
         # Not the last that were active: the cache has those.
         for ledger in chance.sample(opened, k=min(_SAMPLES, executions)):
             for latencies in (misses, hits):
