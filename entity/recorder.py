@@ -1,0 +1,229 @@
+"""What an entity has in hand, seen where tasks enter and leave the SDK: between its Python and its core.
+
+Stands around `Worker._bridge_worker`, which no public interface shows: an interceptor sees an activity too
+late and loses sight of it too early, since payload codecs work on either side of it. It only records. What
+becomes of a Workflow Task is in executions; how records stand in the file is in the black box.
+"""
+
+import itertools
+import logging
+import time
+from types import TracebackType
+from typing import Any
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.worker import Worker
+
+from temporal_fleet.entity.executions import Executions
+from temporal_fleet.entity.sticky import StickyQueue
+from temporal_fleet.protocol.blackbox import ActivityEntry, BlackBoxWriter
+from temporal_fleet.protocol.holdings import HeldActivity
+
+_logger = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Follows each task from the SDK's poll until the Cluster acknowledged its completion. For the Worker's
+    event loop alone."""
+
+    def __init__(self, box: BlackBoxWriter, executions: Executions, sticky_queue: StickyQueue) -> None:
+        self.tasks = 0
+        """Workflow, activity and Nexus tasks taken; the queries among them, and no local activities."""
+        self._box = box
+        self._executions = executions
+        self._sticky_queue = sticky_queue
+        self._activities: dict[bytes, ActivityEntry] = {}
+        # By run id: the number of the activation in hand.
+        self._activations: dict[str, int] = {}
+        self._numbers = itertools.count()
+        self._evicting: set[str] = set()
+        # Runs that had a Workflow Task of their own here; of no use once the sticky queue is known.
+        self._acquainted: set[str] = set()
+        self.harmless = _Harmless()
+
+    @property
+    def inflight_activities(self) -> int:
+        return len(self._activities)
+
+    def install(self, worker: Worker) -> None:
+        """See all that this Worker does. Before it runs."""
+        worker._bridge_worker = RecordedBridge(worker._bridge_worker, self)
+
+    def activity_taken(self, task: Any) -> None:
+        """An activity task, or the cancellation of one, left the poll."""
+        if not task.HasField("start") or task.start.is_local:
+            return
+        self.tasks += 1
+        start = task.start
+        execution = start.workflow_execution
+        since = time.time()
+        self._activities[task.task_token] = self._box.hold_activity(
+            HeldActivity(
+                workflow_id=execution.workflow_id,
+                run_id=execution.run_id or start.run_id,
+                workflow_type=start.workflow_type,
+                activity_id=start.activity_id,
+                activity_type=start.activity_type,
+                attempt=start.attempt,
+                task_token=task.task_token,
+                since=since,
+                expires=_expiry(start),
+                details=_serialised(start.heartbeat_details),
+            )
+        )
+
+    def activity_beat(self, heartbeat: Any) -> None:
+        entry = self._activities.get(heartbeat.task_token)
+        if entry is not None:
+            entry.heartbeat(_serialised(heartbeat.details))
+
+    def activity_given_back(self, task_token: bytes) -> None:
+        """Whatever came of it: done, failed, or to be completed by somebody else."""
+        entry = self._activities.pop(task_token, None)
+        if entry is not None:
+            entry.release()
+
+    def activation_taken(self, activation: Any) -> None:
+        run_id: str = activation.run_id
+        jobs = activation.jobs
+        kind = jobs[0].WhichOneof("variant") if jobs else None
+        if kind == "remove_from_cache":
+            self._evicting.add(run_id)
+            return
+        self._activations[run_id] = next(self._numbers)
+        self._executions.taken(activation)
+        if kind == "query_workflow":
+            self.tasks += 1
+        elif not activation.is_replaying and not (kind == "resolve_activity" and _only_local(jobs)):
+            self.tasks += 1
+            if self._sticky_queue.wanted:
+                self._look_for_sticky_queue(run_id)
+
+    def activation_answered(self, run_id: str) -> int | None:
+        """Its answer is about to be given to the core. The number is for `activation_given_back`.
+
+        An evicted run has left the SDK's memory by now. It is struck off before the core knows of it, since
+        the core may hand out the same run anew before it returns.
+        """
+        if run_id in self._evicting:
+            self._evicting.remove(run_id)
+            self._activations.pop(run_id, None)
+            self._acquainted.discard(run_id)
+            self._executions.evicted(run_id)
+            return None
+        return self._activations.get(run_id)
+
+    def activation_given_back(self, run_id: str, number: int | None) -> None:
+        # The next activation of a run may be there before the answer to this one returns.
+        if number is not None and self._activations.get(run_id) == number:
+            del self._activations[run_id]
+            self._executions.given_back(run_id)
+
+    def _look_for_sticky_queue(self, run_id: str) -> None:
+        """The first task of a run came over the normal queue; one that follows most likely did not."""
+        execution = self._executions.find(run_id)
+        if run_id in self._acquainted and execution is not None:
+            self._sticky_queue.sticky_task_seen(execution.workflow_id, run_id)
+        self._acquainted.add(run_id)
+
+
+class RecordedBridge:
+    """The SDK's bridge worker, with a recorder that looks on. What is not named here passes through."""
+
+    def __init__(self, bridge: Any, recorder: Recorder) -> None:
+        self._bridge = bridge
+        self._recorder = recorder
+        self._harmless = recorder.harmless
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bridge, name)
+
+    async def poll_activity_task(self) -> Any:
+        task = await self._bridge.poll_activity_task()
+        with self._harmless:
+            self._recorder.activity_taken(task)
+        return task
+
+    def record_activity_heartbeat(self, comp: Any) -> None:
+        self._bridge.record_activity_heartbeat(comp)
+        with self._harmless:
+            self._recorder.activity_beat(comp)
+
+    async def complete_activity_task(self, comp: Any) -> None:
+        try:
+            await self._bridge.complete_activity_task(comp)
+        finally:
+            with self._harmless:
+                self._recorder.activity_given_back(comp.task_token)
+
+    async def poll_workflow_activation(self) -> Any:
+        activation = await self._bridge.poll_workflow_activation()
+        with self._harmless:
+            self._recorder.activation_taken(activation)
+        return activation
+
+    async def complete_workflow_activation(self, comp: Any) -> None:
+        number = None
+        with self._harmless:
+            number = self._recorder.activation_answered(comp.run_id)
+        try:
+            await self._bridge.complete_workflow_activation(comp)
+        finally:
+            with self._harmless:
+                self._recorder.activation_given_back(comp.run_id, number)
+
+    async def poll_nexus_task(self) -> Any:
+        task = await self._bridge.poll_nexus_task()
+        self._recorder.tasks += task.HasField("task")
+        return task
+
+
+class _Harmless:
+    """Lets no failure to record become the failure of a task, and says each kind of failure once."""
+
+    def __init__(self) -> None:
+        self._said: set[type[BaseException]] = set()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> bool:
+        if kind is None or not issubclass(kind, Exception):
+            return False
+        if kind not in self._said:
+            self._said.add(kind)
+            _logger.error(
+                "what this entity has in hand could not be recorded: its work goes on, and by its death may "
+                "be lost until its time-outs; please report this",
+                exc_info=error,
+            )
+        return True
+
+
+def _only_local(jobs: Any) -> bool:
+    """Whether these are results of local activities alone: they belong to a task that is in hand already."""
+    return all(job.HasField("resolve_activity") and job.resolve_activity.is_local for job in jobs)
+
+
+def _serialised(details: Any) -> bytes:
+    return Payloads(payloads=details).SerializeToString() if details else b""
+
+
+def _expiry(start: Any) -> float | None:
+    """When the attempt, or the whole activity, runs out of time. A duration of zero is no limit."""
+    ends = [
+        _seconds(begin) + _seconds(duration)
+        for begin, duration in (
+            (start.started_time, start.start_to_close_timeout),
+            (start.scheduled_time, start.schedule_to_close_timeout),
+        )
+        if duration.seconds or duration.nanos
+    ]
+    return min(ends, default=None)
+
+
+def _seconds(value: Any) -> float:
+    """Of a protobuf's Timestamp or Duration."""
+    return float(value.seconds + value.nanos / 1e9)
