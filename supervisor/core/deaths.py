@@ -1,9 +1,10 @@
 """What the end of each life means for its place: another life, now or later, or none any more."""
 
 from temporal_fleet.protocol.exits import Verdict, verdict
-from temporal_fleet.supervisor.core import events
-from temporal_fleet.supervisor.core.actions import Level
+from temporal_fleet.supervisor.core import events, poison, recoveries
+from temporal_fleet.supervisor.core.actions import Forget, Level
 from temporal_fleet.supervisor.core.draft import Draft
+from temporal_fleet.supervisor.core.estate import Life
 from temporal_fleet.supervisor.core.fleet import Entity, Exit, Leaving, Phase, Pool
 from temporal_fleet.supervisor.core.restart import (
     HEALTHY_AFTER,
@@ -24,10 +25,13 @@ def died(draft: Draft, event: events.Died) -> None:
         return
     if entity.pid is None and event.code is None and event.signal is None:
         draft.emit("entity.never-was", Level.DEBUG, "its fork server died before it forked", entity)
+        draft.act(Forget(Life(entity.id, entity.incarnation)))
         begin_anew(draft, entity)
         return
     outcome = Exit(draft.now, event.code, event.signal, _cause(entity, event), _meaning(draft, entity, event))
     entity = draft.set(entity, last_exit=outcome)
+    judgement = poison.judge(draft, entity, outcome, event.estate)
+    recoveries.begin(draft, entity, outcome, event.estate, judgement.verdicts)
     pool = _pool_of_version(draft, entity)
     if entity.leaving in {Leaving.ORDERED, Leaving.SURVIVOR} or draft.phase is not Phase.RUNNING:
         draft.emit("entity.stopped", Level.INFO, outcome.cause, entity)
@@ -49,7 +53,7 @@ def died(draft: Draft, event: events.Died) -> None:
         draft.change(entity, Change.GIVE_UP, reason=outcome.cause)
         draft.emit("entity.failed", Level.ERROR, outcome.cause, entity)
     elif may_restart(pool.restart, outcome.meaning):
-        _restart(draft, entity, outcome, pool.restart)
+        _restart(draft, entity, outcome, pool.restart, explained=judgement.explained)
     else:
         draft.emit(*_kind(outcome), f"{outcome.cause}; restart policy: {pool.restart.policy.value}", entity)
         draft.change(entity, Change.END, reason=outcome.cause)
@@ -90,12 +94,15 @@ def cluster_is_up(draft: Draft) -> None:
             draft.change(entity, Change.RETRY_NOW)
 
 
-def _restart(draft: Draft, entity: Entity, outcome: Exit, policy: RestartPolicy) -> None:
-    """A life ended of its own making: count it, and see whether and when another may begin."""
+def _restart(draft: Draft, entity: Entity, outcome: Exit, policy: RestartPolicy, *, explained: bool) -> None:
+    """A life ended of its own making: count it, and see whether and when another may begin. A death that is
+    explained by what was in hand lengthens the backoff, and is no crash of the pool's own."""
     healthy = entity.ready_at is not None and draft.now - entity.ready_at >= HEALTHY_AFTER
     streak = 1 if healthy else entity.streak + 1
-    crashes = (*in_window(entity.crashes, policy, draft.now), draft.now)
-    if too_many(crashes, policy):
+    crashes = in_window(entity.crashes, policy, draft.now)
+    if not explained:
+        crashes = (*crashes, draft.now)
+    if not explained and too_many(crashes, policy):
         reason = (
             f"crash loop: {len(crashes)} deaths within {policy.within:g} s, the last: {outcome.cause}; "
             f"mend it, then: temporal-fleet restart {entity.pool}"
@@ -130,7 +137,7 @@ def _cause(entity: Entity, event: events.Died) -> str:
         how = "it was no child of ours: its exit status is not known"
     else:
         how = f"exit status {event.code}"
-    if entity.leaving in {Leaving.HUNG, Leaving.BOOT_TIMEOUT}:
+    if entity.leaving in {Leaving.HUNG, Leaving.STUCK, Leaving.BOOT_TIMEOUT, Leaving.TOO_LARGE}:
         return f"{entity.leaving.value}: {how}"
     return f"{event.last_words} ({how})" if event.last_words else how
 

@@ -1,7 +1,7 @@
 """The decision: one event in, the changed fleet and the actions out. Dispatch and order only; what each
 event means stands in lives, deaths, helpers and changes, what a pool needs in plan."""
 
-from temporal_fleet.supervisor.core import changes, deaths, events, helpers, lives
+from temporal_fleet.supervisor.core import changes, deaths, events, helpers, lives, poison, recoveries
 from temporal_fleet.supervisor.core.actions import Action, Finish, Level
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import (
@@ -28,7 +28,9 @@ def decide(fleet: Fleet, event: events.Event, now: float) -> tuple[Fleet, tuple[
         helpers.expire(draft)
         changes.settle(draft)
         lives.expire(draft)
+        recoveries.expire(draft)
         _reconcile(draft)
+        recoveries.order(draft)
     return draft.result()
 
 
@@ -36,6 +38,7 @@ def next_deadline(fleet: Fleet) -> float | None:
     """When a Tick is due, if nothing else happens before."""
     due = [lives.deadline(entity, fleet.pools.get(entity.pool)) for entity in fleet.entities.values()]
     due += [helper.deadline for helper in fleet.helpers.values()]
+    due += [fleet.recover_by, *(recoveries.deadline(open_) for open_ in fleet.recoveries.values())]
     return min((moment for moment in due if moment is not None), default=None)
 
 
@@ -57,6 +60,12 @@ def _dispatch(draft: Draft, event: events.Event) -> None:
             lives.left_by_itself(draft, event)
         case events.Died():
             deaths.died(draft, event)
+        case events.FoundDead():
+            recoveries.found_dead(draft, event)
+        case events.Recovered():
+            recoveries.recovered(draft, event)
+        case events.RecoveryDelayed():
+            recoveries.delayed(draft, event)
         case events.Found():
             lives.found(draft, event)
         case events.HelperReady():
@@ -67,6 +76,7 @@ def _dispatch(draft: Draft, event: events.Event) -> None:
             helpers.died(draft, event)
         case events.Started():
             changes.start(draft, event)
+            poison.remember(draft, event.suspects)
         case events.ReloadRequested() | events.ScaleRequested() | events.RestartRequested():
             changes.request(draft, event)
         case events.StopRequested():
@@ -106,6 +116,8 @@ def _forgive(draft: Draft) -> None:
             draft.set(entity, heartbeat=draft.now, deadline=max(entity.deadline, draft.now + STALL_GRACE))
         else:
             draft.set(entity, heartbeat=draft.now)
+    if draft.recover_by is not None:
+        draft.recover_by = max(draft.recover_by, draft.now + STALL_GRACE)
     for helper in tuple(draft.helpers.values()):
         if helper.state is HelperState.STARTING and helper.deadline is not None:
             draft.set_helper(helper, deadline=max(helper.deadline, draft.now + STALL_GRACE))
@@ -121,7 +133,7 @@ def _reconcile(draft: Draft) -> None:
     elif draft.phase is Phase.DRAINING:
         for entity in tuple(draft.entities.values()):
             _dismiss(draft, entity, "the fleet stops")
-        if not draft.entities:
+        if not draft.entities and recoveries.are_over(draft):
             draft.phase = Phase.CLOSING
     helpers.reconcile(draft)
     if draft.phase is Phase.CLOSING and not draft.helpers:

@@ -44,6 +44,8 @@ class Suspect:
     type: str
     """Of the activity or the workflow."""
     deaths: int
+    lives: tuple[str, ...] = ()
+    """The last lives that ended so: what one that is condemned killed is no evidence against another."""
 
 
 @dataclass(frozen=True, slots=True)

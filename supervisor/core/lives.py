@@ -141,7 +141,8 @@ def expire(draft: Draft) -> None:
             ready = entity.state is State.READY
             leaving = _leave(draft, entity, Leaving.HUNG, DUMP_BEFORE_KILL) if ready else entity
             limit = draft.now + DUMP_BEFORE_KILL
-            draft.set(leaving, leaving=Leaving.HUNG, deadline=limit, reason=told)
+            why = Leaving.HUNG if ready else Leaving.STUCK
+            draft.set(leaving, leaving=why, deadline=limit, reason=told)
         elif entity.deadline is None or draft.now < entity.deadline:
             continue
         elif entity.state is State.STARTING:
@@ -151,7 +152,7 @@ def expire(draft: Draft) -> None:
             _dump(draft, entity)
             draft.set(_leave(draft, entity, Leaving.BOOT_TIMEOUT, DUMP_BEFORE_KILL), reason=told)
         elif entity.state is State.DRAINING:
-            if entity.leaving not in {Leaving.HUNG, Leaving.BOOT_TIMEOUT}:
+            if entity.leaving not in {Leaving.HUNG, Leaving.STUCK, Leaving.BOOT_TIMEOUT}:
                 took = draft.now - entity.since
                 draft.emit("entity.killed", Level.WARNING, f"drains for {took:.0f} s: is killed", entity)
             _kill(draft, entity)

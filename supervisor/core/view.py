@@ -41,6 +41,10 @@ def fleet_state(fleet: Fleet) -> tuple[FleetState, str]:
         return FleetState.STOPPED, ""
     if fleet.phase is not Phase.RUNNING:
         live = sum(entity.is_live for entity in fleet.entities.values())
+        dead = len(fleet.recoveries)
+        if not live and dead:
+            noun = "entity" if dead == 1 else "entities"
+            return FleetState.DRAINING, f"what {dead} dead {noun} held is set free"
         return FleetState.DRAINING, f"{live} {'entity still runs' if live == 1 else 'entities still run'}"
     if fleet.pending is not None:
         return FleetState.RELOADING, fleet.pending.message
