@@ -1,7 +1,8 @@
-"""The black box of an entity: a memory-mapped file that outlives it. Layout, writer, reader.
+"""The black box of an entity: a memory-mapped file that outlives it. Its header, its writer, its reader.
 
 What must survive SIGKILL is not sent, it is written here. The header says whose box it is; the last
-words say why the entity ended itself. All integers are little-endian.
+words say why the entity ended itself; records say what it holds. How a record stands in the file is in
+records, what it says in entries. All integers are little-endian.
 
     0     8  magic
     8     4  layout version
@@ -9,26 +10,46 @@ words say why the entity ended itself. All integers are little-endian.
     16    8  incarnation
     24    8  start time of the process (clock ticks since boot)
     32   36  boot id
-    68    2  bytes of the entity id,  70  128  entity id
-    198   2  bytes of the identity,  200  512  identity as the Cluster sees it
-    712   2  bytes of the last words, 714 2048  last words
-    4096     end
+    68    2  bytes of the entity id,         70  128  entity id
+    198   2  bytes of the identity,         200  512  identity as the Cluster sees it
+    712   2  bytes of the last words,       714 2048  last words
+    2762  2  bytes of the sticky queue's, 2764 1024  name of its sticky queue
+    3792  8  mark of a record
+    3800 64  what found no room: two copies of a payload, as records has them
+    4096     records
 """
 
-import mmap
 import os
 import struct
 from pathlib import Path
 
 import msgspec
 
+from temporal_fleet.protocol.entries import (
+    ACTIVITY,
+    EXECUTION,
+    ActivityEntry,
+    ExecutionEntry,
+    hold_activity,
+    hold_execution,
+    read_activity,
+    read_execution,
+)
 from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
+from temporal_fleet.protocol.holdings import CachedExecution, HeldActivity, Holdings
+from temporal_fleet.protocol.mapped import MappedFile
 from temporal_fleet.protocol.process import ProcessIdentity
+from temporal_fleet.protocol.records import COPIES, MARK, Payload, RecordReader, RecordStore, payloads
+
+__all__ = ["ActivityEntry", "BlackBoxContents", "BlackBoxWriter", "ExecutionEntry", "read_blackbox"]
 
 MAGIC = b"TFLTBBOX"
-VERSION = 1
-SIZE = 4096
+VERSION = 2
+HEADER = 4096
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a whole box: some 60,000 executions."""
 
+_FIRST_RECORDS = 64 * 1024
 _READINGS = 100
 
 _HEAD = struct.Struct("<8sIIQQ36s")
@@ -36,6 +57,10 @@ _LENGTH = struct.Struct("<H")
 _ENTITY = (68, 128)
 _IDENTITY = (198, 512)
 _LAST_WORDS = (712, 2048)
+_STICKY_QUEUE = (2762, 1024)
+_MARK = 3792
+_UNRECORDED = 3800
+_COUNT = struct.Struct("<Q12x")
 
 
 class BlackBoxContents(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,28 +70,31 @@ class BlackBoxContents(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: int
     process: ProcessIdentity
     identity: str
+    sticky_queue: str
+    """Empty while it is not known."""
     last_words: str
+    holdings: Holdings
 
 
 class BlackBoxWriter:
-    """The entity's side. Creates the file; the entity writes, nobody else.
+    """The entity's side. Creates the file; the entity writes, nobody else. Threads may use it at once.
 
-    Raises OSError when the file cannot be created with its full size (a sparse mapping would be a SIGBUS
-    on a full disk), ProtocolMisuse when a name does not fit.
+    Raises OSError when the file cannot be created with its whole header (a sparse mapping would be a SIGBUS
+    on a full disk), ProtocolMisuse when a name does not fit. What is held and finds no room is counted.
     """
 
     def __init__(self, path: Path, entity: str, incarnation: int, process: ProcessIdentity) -> None:
         name = _encoded(entity, _ENTITY)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, SIZE)
-            self._map = mmap.mmap(descriptor, SIZE)
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
+        file = MappedFile(path, HEADER, HEADER + _FIRST_RECORDS)
+        mark = os.urandom(MARK)
+        self._map = file.map
+        self._store = RecordStore(file, HEADER, LARGEST, mark)
+        self._counter = Payload(self._map, _UNRECORDED, 0)
+        self._counter.write(_COUNT.pack(0))
+        self.unrecorded = 0
+        """Activities and executions that found no room, over the whole life."""
         self._put(_ENTITY, name)
+        self._map[_MARK : _MARK + MARK] = mark
         # The magic goes in last: a reader takes a box without it for one that is not yet written.
         head = _HEAD.pack(
             MAGIC, VERSION, process.pid, incarnation, process.start_time, process.boot_id.encode()
@@ -77,11 +105,35 @@ class BlackBoxWriter:
     def write_identity(self, identity: str) -> None:
         self._put(_IDENTITY, _encoded(identity, _IDENTITY))
 
+    def write_sticky_queue(self, name: str) -> None:
+        self._put(_STICKY_QUEUE, _encoded(name, _STICKY_QUEUE))
+
     def write_last_words(self, text: str) -> None:
         """Why the entity is about to end itself; cut to what fits."""
         _, room = _LAST_WORDS
         whole = text.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
         self._put(_LAST_WORDS, whole.encode())
+
+    def hold_activity(self, activity: HeldActivity) -> ActivityEntry:
+        """Its entry, to be released; one that does nothing where there is no room."""
+        entry = hold_activity(self._store, activity)
+        if entry is None:
+            self._count_unrecorded()
+            return ActivityEntry(self._store, None)
+        return entry
+
+    def hold_execution(self, execution: CachedExecution) -> ExecutionEntry:
+        """Its entry, to be marked and released; one that does nothing where there is no room."""
+        entry = hold_execution(self._store, execution)
+        if entry is None:
+            self._count_unrecorded()
+            return ExecutionEntry(None)
+        return entry
+
+    def _count_unrecorded(self) -> None:
+        with self._store.lock:
+            self.unrecorded += 1
+            self._counter.write(_COUNT.pack(self.unrecorded))
 
     def _put(self, field: tuple[int, int], data: bytes) -> None:
         offset, _ = field
@@ -95,34 +147,71 @@ class BlackBoxWriter:
 def read_blackbox(path: Path) -> BlackBoxContents:
     """The contents of a black box, its writer alive or dead.
 
-    Raises FileNotFoundError, and PeerRubbish when it is not a black box, not completely made, or written
-    too often to be read.
+    Raises FileNotFoundError, and PeerRubbish when it is not a black box of this layout, not completely made,
+    or written too often to be read.
     """
-    data = _read_at_rest(path)
-    if len(data) != SIZE:
-        raise PeerRubbish(f"{path}: {len(data)} bytes, a black box has {SIZE}")
-    magic, version, pid, incarnation, start_time, boot_id = _HEAD.unpack_from(data)
-    if magic != MAGIC or version != VERSION:
-        raise PeerRubbish(f"{path}: not a black box of layout {VERSION}")
-    return BlackBoxContents(
-        entity=_get(data, _ENTITY),
-        incarnation=incarnation,
-        process=ProcessIdentity(
-            pid=pid, start_time=start_time, boot_id=boot_id.rstrip(b"\0").decode("ascii", "replace")
-        ),
-        identity=_get(data, _IDENTITY),
-        last_words=_get(data, _LAST_WORDS),
-    )
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        header = _header_at_rest(descriptor)
+        magic, version, pid, incarnation, start_time, boot_id = _HEAD.unpack_from(header)
+        if magic != MAGIC:
+            raise PeerRubbish(f"not a black box of layout {VERSION}")
+        if version != VERSION:
+            raise PeerRubbish(f"a black box of layout {version}, not of layout {VERSION}")
+        mark = header[_MARK : _MARK + MARK]
+        if not any(mark):
+            raise PeerRubbish("a black box whose records have no mark")
+        return BlackBoxContents(
+            entity=_get(header, _ENTITY),
+            incarnation=incarnation,
+            process=ProcessIdentity(
+                pid=pid, start_time=start_time, boot_id=boot_id.rstrip(b"\0").decode("ascii", "replace")
+            ),
+            identity=_get(header, _IDENTITY),
+            sticky_queue=_get(header, _STICKY_QUEUE),
+            last_words=_get(header, _LAST_WORDS),
+            holdings=_holdings(descriptor, mark),
+        )
+    except PeerRubbish as rubbish:
+        raise PeerRubbish(f"{path}: {rubbish}") from None
+    finally:
+        os.close(descriptor)
 
 
-def _read_at_rest(path: Path) -> bytes:
-    """The same bytes twice in a row: a living writer may be in the middle of a text."""
-    data = path.read_bytes()
+def _holdings(descriptor: int, mark: bytes) -> Holdings:
+    reader = RecordReader(descriptor, HEADER, mark)
+    activities, executions = [], []
+    for stored in reader.records():
+        if stored.kind == ACTIVITY:
+            activity = read_activity(reader, stored)
+            if activity is not None:
+                activities.append(activity)
+        elif stored.kind == EXECUTION:
+            executions.append(read_execution(stored))
+        else:
+            raise PeerRubbish(f"the record at {stored.offset} is of kind {stored.kind}, which there is not")
+    return Holdings(activities=activities, executions=executions, unrecorded=_unrecorded(descriptor))
+
+
+def _unrecorded(descriptor: int) -> int:
     for _ in range(_READINGS):
-        before, data = data, path.read_bytes()
-        if data == before:
-            return data
-    raise PeerRubbish(f"{path}: changed {_READINGS} times while it was read")
+        whole = payloads(os.pread(descriptor, COPIES, _UNRECORDED), 0)
+        if whole:
+            (count,) = _COUNT.unpack(whole[0])
+            return int(count)
+    raise PeerRubbish(f"its counter was not whole in {_READINGS} readings")
+
+
+def _header_at_rest(descriptor: int) -> bytes:
+    """The header but for its counter, twice the same: a living writer may be in the middle of a text."""
+    header = os.pread(descriptor, HEADER, 0)
+    if len(header) != HEADER:
+        raise PeerRubbish(f"{len(header)} bytes, a black box of layout {VERSION} has {HEADER} or more")
+    for _ in range(_READINGS):
+        before, header = header[:_UNRECORDED], os.pread(descriptor, HEADER, 0)
+        if header.startswith(before):
+            return header
+    raise PeerRubbish(f"changed {_READINGS} times while it was read")
 
 
 def _encoded(text: str, field: tuple[int, int]) -> bytes:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from temporal_fleet.protocol import blackbox
-from temporal_fleet.protocol.blackbox import SIZE, BlackBoxWriter, read_blackbox
+from temporal_fleet.protocol.blackbox import HEADER, BlackBoxWriter, read_blackbox
 from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
 from temporal_fleet.protocol.process import ProcessIdentity, own_identity
 
@@ -36,6 +36,9 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert (read.entity, read.incarnation, read.process) == ("orders-1", 7, WRITER)
     assert read.identity == "shop/orders-1@host:42"
     assert read.last_words == "no Cluster at shop:7233"
+    assert read.sticky_queue == ""
+    box.write_sticky_queue("shop/orders-1@host:42-" + "0" * 32)
+    assert read_blackbox(tmp_path / "box").sticky_queue == "shop/orders-1@host:42-" + "0" * 32
     assert (tmp_path / "box").stat().st_mode & 0o777 == 0o600
 
 
@@ -72,11 +75,13 @@ def test_no_box_is_told_from_rubbish(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "0 bytes"),
-        (b"x" * (SIZE - 1), "4095 bytes"),
-        (b"x" * (SIZE + 1), "4097 bytes"),
-        (bytes(SIZE), "not a black box of layout 1"),
-        (b"TFLTBBOX\x02" + bytes(SIZE - 9), "not a black box of layout 1"),
+        (b"", "0 bytes, a black box of layout 2 has 4096 or more"),
+        (b"x" * (HEADER - 1), "4095 bytes"),
+        (b"x" * (HEADER + 1), "not a black box of layout 2"),
+        (bytes(HEADER), "not a black box of layout 2"),
+        (b"TFLTBBOX\x01" + bytes(HEADER - 9), "of layout 1, not of layout 2"),
+        (b"TFLTBBOX\x03" + bytes(HEADER - 9), "of layout 3, not of layout 2"),
+        (b"TFLTBBOX\x02" + bytes(HEADER - 9), "no mark"),
     ],
 )
 def test_what_is_not_a_box_is_rubbish(tmp_path: Path, content: bytes, told: str) -> None:
@@ -86,14 +91,13 @@ def test_what_is_not_a_box_is_rubbish(tmp_path: Path, content: bytes, told: str)
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(head=st.binary(max_size=SIZE), fill=st.binary(min_size=1, max_size=1), is_box=st.booleans())
-def test_any_content_is_a_box_or_rubbish(tmp_path: Path, head: bytes, fill: bytes, is_box: bool) -> None:
-    content = (b"TFLTBBOX\x01\0\0\0" if is_box else b"") + head
-    (tmp_path / "box").write_bytes(content[:SIZE].ljust(SIZE, fill))
+@given(content=st.binary(max_size=HEADER), fill=st.binary(min_size=1, max_size=1), head=st.booleans())
+def test_any_content_is_a_box_or_rubbish(tmp_path: Path, content: bytes, fill: bytes, head: bool) -> None:
+    content = (b"TFLTBBOX\x02\0\0\0" if head else b"") + content
+    (tmp_path / "box").write_bytes(content.ljust(HEADER + 1024, fill))
     try:
         read = read_blackbox(tmp_path / "box")
     except PeerRubbish:
-        assert not is_box
         return
     assert len(read.entity) <= 128
     assert len(read.last_words) <= 2048
@@ -152,17 +156,23 @@ def _look(path: Path, pid: int) -> str | None:
     return read.last_words
 
 
-def test_what_changes_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_that_change_while_they_are_read_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     box = write(tmp_path / "box")
-    contents = []
+    headers = []
     for text in ("before", "after"):
         box.write_last_words(text)
-        contents.append((tmp_path / "box").read_bytes())
-    readings = iter([contents[0], contents[1], contents[1]])
-    monkeypatch.setattr(Path, "read_bytes", lambda _: next(readings))
+        headers.append((tmp_path / "box").read_bytes()[:HEADER])
+    pread = os.pread
+    readings = iter([headers[0], headers[1], headers[1]])
+
+    def reading(descriptor: int, length: int, offset: int) -> bytes:
+        return pread(descriptor, length, offset) if offset or length != HEADER else next(readings)
+
+    monkeypatch.setattr(os, "pread", reading)
     assert read_blackbox(tmp_path / "box").last_words == "after"
-    restless = cycle(contents)
-    monkeypatch.setattr(Path, "read_bytes", lambda _: next(restless))
+    readings = cycle(headers)
     with pytest.raises(PeerRubbish, match="while it was read"):
         read_blackbox(tmp_path / "box")
 
