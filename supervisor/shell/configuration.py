@@ -26,6 +26,8 @@ class ReloadRefused(Exception):
 class Proposal:
     config: Config
     pools: Mapping[str, Pool]
+    budget: int | None
+    """Of memory, for all entities together."""
 
 
 class Configuration:
@@ -50,8 +52,15 @@ class Configuration:
     def pools(self) -> Mapping[str, Pool]:
         return core_pools(self.config, self._address)
 
+    def budget(self) -> int | None:
+        return self.config.fleet.memory_budget
+
     def watch(self) -> WatchCluster:
-        return WatchCluster(cluster=cluster_spec(self.config, self._address), fleet=self.config.fleet.name)
+        return WatchCluster(
+            cluster=cluster_spec(self.config, self._address),
+            fleet=self.config.fleet.name,
+            rebuild_task_tokens=self.config.cluster.rebuild_task_tokens,
+        )
 
     def entity_spec(self, pool: str, entity: str, incarnation: int) -> EntitySpec:
         return entity_spec(
@@ -82,7 +91,7 @@ class Configuration:
         ]
         if fixed:
             raise ReloadRefused(tuple(fixed))
-        return Proposal(config, core_pools(config, self._address))
+        return Proposal(config, core_pools(config, self._address), config.fleet.memory_budget)
 
     def adopt(self, proposal: Proposal) -> None:
         self.config = proposal.config
@@ -93,6 +102,7 @@ def _fixed(before: Config, after: Config) -> list[tuple[str, object, object]]:
     return [
         ("fleet.name", before.fleet.name, after.fleet.name),
         ("fleet.run_dir", before.fleet.run_dir, after.fleet.run_dir),
+        ("fleet.state_dir", before.fleet.state_dir, after.fleet.state_dir),
         ("fleet.log_format", before.fleet.log_format, after.fleet.log_format),
         ("cluster.embedded", before.cluster.embedded, after.cluster.embedded),
     ]

@@ -9,6 +9,7 @@ import structlog
 from temporal_fleet.protocol.helpers import (
     ClosedFound,
     ClusterState,
+    FindClosed,
     Forked,
     ForkEntity,
     ForkRefused,
@@ -18,6 +19,7 @@ from temporal_fleet.protocol.helpers import (
     Prepared,
     ProgramRefused,
     Recovered,
+    RecoverEntity,
     RecoveryDelayed,
     WatchCluster,
 )
@@ -80,10 +82,18 @@ class Helpers:
     def watch(self, watch: WatchCluster) -> None:
         """The Cluster to watch is another one now."""
         self._watch = watch
+        self.tell_agent(watch)
+
+    def tell_agent(self, message: WatchCluster | RecoverEntity | FindClosed) -> bool:
+        """False: there is no agent now."""
         agent = self._running.get(AGENT)
-        if agent is not None and isinstance(agent.process, HelperProcess):
-            with contextlib.suppress(HelperGone):
-                agent.process.send(watch)
+        if agent is None or not isinstance(agent.process, HelperProcess):
+            return False
+        try:
+            agent.process.send(message)
+        except HelperGone:
+            return False
+        return True
 
     def fork(self, key: HelperKey, spec: EntitySpec) -> list[events.Event]:
         running = self._running.get(key)

@@ -10,17 +10,21 @@ import zmq
 
 from temporal_fleet.protocol import messages
 from temporal_fleet.supervisor.core import events
-from temporal_fleet.supervisor.core.actions import Action, Emit
+from temporal_fleet.supervisor.core.actions import Action, Emit, Forget, SaveSuspects
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
 from temporal_fleet.supervisor.core.fleet import Fleet, Phase
 from temporal_fleet.supervisor.core.states import State
+from temporal_fleet.supervisor.shell.announcer import Announcer
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife, HelperLife
 from temporal_fleet.supervisor.shell.control import Control
+from temporal_fleet.supervisor.shell.evictions import Evictions
+from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
+from temporal_fleet.supervisor.shell.measuring import Measuring
 from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
-from temporal_fleet.supervisor.shell.run_directory import Survivor
+from temporal_fleet.supervisor.shell.run_directory import Deceased, Survivor
 from temporal_fleet.supervisor.shell.wakeup import Wakeup
 
 _log = structlog.get_logger()
@@ -42,14 +46,20 @@ class Loop:
         control: Control,
         children: Children,
         helpers: Helpers,
+        evictions: Evictions,
+        heartbeats: Heartbeats,
+        announcer: Announcer,
     ) -> None:
         self.fleet = fleet
-        self.heartbeats: dict[str, messages.Heartbeat] = {}
         self._wakeup = wakeup
         self._bus = bus
         self._control = control
         self._children = children
         self._helpers = helpers
+        self._evictions = evictions
+        self._heartbeats = heartbeats
+        self._measuring = Measuring(heartbeats)
+        self._announcer = announcer
         self._pidfds: set[int] = set()
         self._heard: dict[tuple[str, int], float] = {}
         """When each life was heard last, where the core was not told yet."""
@@ -65,24 +75,28 @@ class Loop:
             self._poller.register(source, zmq.POLLIN)
 
     def run(
-        self, performer: Performer, requests: Requests, started: events.Started, survivors: list[Survivor]
+        self,
+        performer: Performer,
+        requests: Requests,
+        started: events.Started,
+        inherited: list[Survivor | Deceased],
     ) -> None:
         """Until the fleet has stopped."""
         self._performer = performer
         self._requests = requests
         self._awake = time.monotonic()
         self._feed(started)
-        for survivor in survivors:
-            self._meet(survivor)
+        for found in inherited:
+            self._meet(found)
         while not performer.finished:
-            wait = min(max(0.0, self._due - time.monotonic()), _LONGEST_WAIT)
+            due = min(self._due, self._evictions.due, self._measuring.due(self.fleet))
+            wait = min(max(0.0, due - time.monotonic()), _LONGEST_WAIT)
             ready = self._poll(wait)
             if (stalled := self._stall(wait)) is not None:
                 self._feed(stalled)
             self._helpers.catch_up()
             self._read(ready)
-            if time.monotonic() >= self._due:
-                self._tick()
+            self._do_what_is_due()
 
     def _stall(self, planned: float = 0.0) -> events.Stalled | None:
         """Whether this process stood still, beyond what was planned, since it last looked. Looked at before
@@ -94,6 +108,15 @@ class Loop:
             return None
         _log.warning("the supervisor itself stood still", seconds=round(late, 1))
         return events.Stalled(late)
+
+    def _do_what_is_due(self) -> None:
+        """Silence is judged after everything that was there to be read was read."""
+        now = time.monotonic()
+        self._evictions.expire(now)
+        if now >= self._measuring.due(self.fleet):
+            self._feed(self._measuring.measure(self.fleet, now))
+        if now >= self._due:
+            self._tick()
 
     def _tick(self) -> None:
         """Heartbeats only ever put a deadline off, so `_due` may be too early by now: then nothing is due."""
@@ -159,7 +182,7 @@ class Loop:
                 self._hear(message)
         if self._control.socket in ready:
             for asked in self._control.receive():
-                for event in self._requests.receive(self.fleet, asked):
+                for event in self._requests.receive(self.fleet, asked, time.monotonic()):
                     self._feed(event)
 
     def _take_signals(self, numbers: set[int]) -> None:
@@ -194,25 +217,31 @@ class Loop:
             case messages.Ready():
                 self._feed(events.BecameReady(entity, incarnation))
             case messages.Heartbeat():
-                if is_present:
-                    self.heartbeats[entity] = message
-                    self._heard[entity, incarnation] = time.monotonic()
+                if place is not None and is_present:
+                    now = time.monotonic()
+                    self._heard[entity, incarnation] = now
+                    if (told := self._heartbeats.hear(place, message, now)) is not None:
+                        self._announcer.announce(told)
             case messages.Draining():
                 self._feed(events.LeftByItself(entity, incarnation, message.cause))
+            case messages.Evicted():
+                for event in self._evictions.answered(message):
+                    self._feed(event)
 
-    def _meet(self, survivor: Survivor) -> None:
-        life = EntityLife(survivor.entity, survivor.incarnation)
-        self._feed(events.Found(survivor.entity, survivor.incarnation, survivor.process.pid))
-        pidfd = self._children.watch_foreign(survivor.process, life)
+    def _meet(self, found: Survivor | Deceased) -> None:
+        if isinstance(found, Deceased):
+            self._feed(self._performer.found_dead(found))
+            return
+        life = EntityLife(found.entity, found.incarnation)
+        self._feed(events.Found(found.entity, found.incarnation, found.process.pid))
+        pidfd = self._children.watch_foreign(found.process, life)
         if pidfd is None:
-            self._end(Ended(life, survivor.process.pid, None, None), life)
+            self._end(Ended(life, found.process.pid, None, None), life)
         else:
             self._pidfds.add(pidfd)
 
     def _end(self, ended: Ended, life: EntityLife) -> None:
         self._feed(self._performer.died(ended, life))
-        # Not before: to remove a file can take a disk longer than the fork of a replacement.
-        self._performer.forget(life)
 
     def _feed(self, event: events.Event) -> None:
         """One event, and whatever comes of it at once."""
@@ -222,15 +251,15 @@ class Loop:
             present = self._stall() or waiting.popleft()
             self.fleet, batch = decide(self.fleet, present, time.monotonic())
             obstacle = self._performer.prepare(batch, self.fleet.incarnations)
-            for action in sorted(batch, key=_only_tells):
+            for action in sorted(batch, key=_may_wait):
                 waiting += self._performer.perform(action, obstacle)
         self._due = self._deadline()
         self._nobody_starts = all(e.state is not State.STARTING for e in self.fleet.entities.values())
 
 
-def _only_tells(action: Action) -> bool:
-    """What is told comes last: a log that stands still must not hold up a replacement."""
-    return isinstance(action, Emit)
+def _may_wait(action: Action) -> bool:
+    """A disk that takes its time, and a log that stands still, must not hold up a replacement."""
+    return isinstance(action, Emit | Forget | SaveSuspects)
 
 
 def _milliseconds(seconds: float) -> int:

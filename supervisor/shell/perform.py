@@ -7,18 +7,23 @@ import structlog
 
 from temporal_fleet.protocol.blackbox import BlackBoxContents
 from temporal_fleet.protocol.exits import ExitCode
+from temporal_fleet.protocol.helpers import FindClosed
 from temporal_fleet.protocol.messages import Drain, Welcome
-from temporal_fleet.protocol.report import EventReport
 from temporal_fleet.protocol.spec import EntitySpec
 from temporal_fleet.supervisor.core import actions, events
+from temporal_fleet.supervisor.core.estate import NOTHING, Life
+from temporal_fleet.supervisor.shell.announcer import Announcer
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife
-from temporal_fleet.supervisor.shell.control import Control
+from temporal_fleet.supervisor.shell.dead import Dead
+from temporal_fleet.supervisor.shell.estates import estate
+from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.helper_process import FORK_SERVER
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.requests import Requests
-from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory
+from temporal_fleet.supervisor.shell.run_directory import Deceased, OwnedRunDirectory
 from temporal_fleet.supervisor.shell.stacks import Dump, ask_for_stacks, read_stacks
+from temporal_fleet.supervisor.shell.suspects import SuspectsFile
 
 _log = structlog.get_logger()
 
@@ -37,21 +42,25 @@ class Performer:
         children: Children,
         helpers: Helpers,
         bus: Bus,
-        control: Control,
         requests: Requests,
+        evictions: Evictions,
+        dead: Dead,
+        suspects: SuspectsFile,
+        announcer: Announcer,
         make_spec: SpecMaker,
         supervisor_pid: int,
-        wall_clock: Callable[[], float],
     ) -> None:
         self._run = run
         self._children = children
         self._helpers = helpers
         self._bus = bus
-        self._control = control
         self._requests = requests
+        self._evictions = evictions
+        self._dead = dead
+        self._suspects = suspects
+        self._announcer = announcer
         self._make_spec = make_spec
         self._pid = supervisor_pid
-        self._wall_clock = wall_clock
         self._dumps: dict[EntityLife, Dump] = {}
         """Where in its stacks file the dump begins that we asked a life for."""
         self.finished = False
@@ -85,6 +94,16 @@ class Performer:
                 self._dump(EntityLife(action.entity, action.incarnation))
             case actions.Kill():
                 return self._kill(EntityLife(action.entity, action.incarnation))
+            case actions.Recover():
+                self._dead.recover(action)
+            case actions.Forget():
+                self._dead.forget(action.life)
+            case actions.SaveSuspects():
+                self._suspects.save(action.suspects)
+            case actions.FindClosed():
+                return self._find_closed(action)
+            case actions.Evict():
+                self._evictions.order(action)
             case actions.StartHelper():
                 return self._helpers.start(action.key, action.life, action.program)
             case actions.StopHelper():
@@ -98,7 +117,7 @@ class Performer:
             case actions.Tell():
                 self._requests.tell(action.request, action.message)
             case actions.Emit():
-                self._emit(action)
+                self._announcer.announce(action)
             case actions.Finish():
                 self.finished = True
         return []
@@ -109,17 +128,34 @@ class Performer:
         dump = self._dumps.pop(life, None)
         if dump is not None:
             self._log_stacks(life, dump)
+        key = Life(life.entity, life.incarnation)
+        self._dead.found(key)
+        self._evictions.died(key)
         return events.Died(
             life.entity,
             life.incarnation,
             ended.code,
             ended.signal,
             self._last_words(ended, box),
+            estate(box) if box is not None else NOTHING,
         )
 
-    def forget(self, life: EntityLife) -> None:
-        """Remove the files of a life whose end is told."""
-        self._run.forget(life.entity, life.incarnation)
+    def found_dead(self, deceased: Deceased) -> events.FoundDead:
+        self._dead.found(Life(deceased.entity, deceased.incarnation))
+        return events.FoundDead(deceased.entity, deceased.incarnation, deceased.estate)
+
+    def _find_closed(self, action: actions.FindClosed) -> list[events.Event]:
+        life = action.life
+        box = self._run.paths.blackbox(life.entity, life.incarnation)
+        order = FindClosed(
+            entity=life.entity,
+            incarnation=life.incarnation,
+            blackbox=str(box),
+            at_most=action.at_most,
+        )
+        # Without an agent nothing is known of them, and nothing is worth waiting for.
+        told = self._helpers.tell_agent(order)
+        return [] if told else [events.ClosedFound(life.entity, life.incarnation, ())]
 
     def _last_words(self, ended: Ended, box: BlackBoxContents | None) -> str:
         if ended.code == ExitCode.NO_BLACK_BOX:
@@ -147,7 +183,6 @@ class Performer:
         # Never announced, and its fork server is dead: then it is among the strays, or it never was.
         told = self._sweep_strays()
         if not self._children.kill(life):
-            self._run.forget(life.entity, life.incarnation)
             told.append(
                 events.Died(
                     life.entity, life.incarnation, None, None, "it was never announced by its fork server"
@@ -168,31 +203,3 @@ class Performer:
             # The one that was to announce an entity may be among them: its death makes the entity our child.
             self._children.kill_strays(unknown)
         return told
-
-    def _emit(self, emit: actions.Emit) -> None:
-        _log.log(
-            _LEVELS[emit.level],
-            emit.message,
-            kind=emit.kind,
-            entity=emit.entity,
-            incarnation=emit.incarnation,
-        )
-        self._control.publish(
-            EventReport(
-                time=self._wall_clock(),
-                kind=emit.kind,
-                level=emit.level.value,
-                message=emit.message,
-                pool=emit.pool,
-                entity=emit.entity,
-                incarnation=emit.incarnation,
-            )
-        )
-
-
-_LEVELS = {
-    actions.Level.DEBUG: 10,
-    actions.Level.INFO: 20,
-    actions.Level.WARNING: 30,
-    actions.Level.ERROR: 40,
-}

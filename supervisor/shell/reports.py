@@ -1,20 +1,22 @@
 """The fleet as `status` shows it: the core's values and what the shell measured, put side by side."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from temporal_fleet.protocol.messages import Heartbeat
 from temporal_fleet.protocol.report import (
     ClusterReport,
     EntityReport,
     ExitReport,
     FleetReport,
     PoolReport,
+    RecoveryReport,
     StatusReport,
+    SuspectReport,
 )
+from temporal_fleet.supervisor.core.estate import ActivityKey, Recovery, Suspect
 from temporal_fleet.supervisor.core.fleet import Entity, Exit, Fleet
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason, ready_count
+from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.vitals import Vitals
 
 
@@ -36,13 +38,13 @@ class Surroundings:
 def status(
     fleet: Fleet,
     surroundings: Surroundings,
-    heartbeats: Mapping[str, Heartbeat],
+    heartbeats: Heartbeats,
     vitals: Vitals,
     now: float,
     *,
     pss: bool,
 ) -> StatusReport:
-    """`heartbeats`: the last one of each entity id; `now`: the monotonic clock that the core was given."""
+    """`now`: the monotonic clock that the core was given."""
     state, reason = fleet_state(fleet)
     own = vitals.read(surroundings.pid, pss=False)
     pools = [
@@ -78,15 +80,17 @@ def status(
             ui=surroundings.ui,
         ),
         pools=pools,
-        entities=[_entity(fleet, entity, heartbeats.get(entity.id), vitals, now, pss) for entity in ordered],
+        entities=[_entity(fleet, entity, heartbeats, vitals, now, pss) for entity in ordered],
+        suspects=[_suspect(suspect) for suspect in fleet.suspects.values()],
+        recoveries=[_recovery(recovery, now) for recovery in fleet.recoveries.values()],
     )
 
 
 def _entity(
-    fleet: Fleet, entity: Entity, heartbeat: Heartbeat | None, vitals: Vitals, now: float, pss: bool
+    fleet: Fleet, entity: Entity, heartbeats: Heartbeats, vitals: Vitals, now: float, pss: bool
 ) -> EntityReport:
     memory = vitals.read(entity.pid, pss=pss) if entity.pid is not None else None
-    current = heartbeat if entity.is_live and _same_life(entity, heartbeat) else None
+    current = heartbeats.of(entity)
     return EntityReport(
         id=entity.id,
         pool=entity.pool,
@@ -104,11 +108,31 @@ def _entity(
         uptime_s=now - entity.forked_at if entity.is_live else 0.0,
         last_exit=_exit(entity.last_exit, now),
         reason=entity_reason(fleet, entity),
+        tasks=current.tasks if current else 0,
+        unrecorded=current.unrecorded if current else 0,
     )
 
 
-def _same_life(entity: Entity, heartbeat: Heartbeat | None) -> bool:
-    return heartbeat is not None and heartbeat.incarnation == entity.incarnation
+def _suspect(suspect: Suspect) -> SuspectReport:
+    key = suspect.key
+    activity = key.activity_id if isinstance(key, ActivityKey) else None
+    return SuspectReport(
+        kind="workflow" if activity is None else "activity",
+        workflow_id=key.workflow_id,
+        run_id=key.run_id,
+        activity_id=activity or "",
+        type=suspect.type,
+        deaths=suspect.deaths,
+    )
+
+
+def _recovery(recovery: Recovery, now: float) -> RecoveryReport:
+    return RecoveryReport(
+        entity=recovery.life.entity,
+        incarnation=recovery.life.incarnation,
+        since_s=now - recovery.since,
+        reason=recovery.reason,
+    )
 
 
 def _exit(ended: Exit | None, now: float) -> ExitReport | None:

@@ -12,6 +12,7 @@ from temporal_fleet.protocol.control import (
     Accepted,
     ControlReply,
     DumpStacks,
+    EvictExecutions,
     GetPlan,
     GetStatus,
     PlanReply,
@@ -32,6 +33,7 @@ from temporal_fleet.supervisor.core.plan import reload_steps
 from temporal_fleet.supervisor.shell.children import Children, EntityLife
 from temporal_fleet.supervisor.shell.configuration import Configuration, Proposal, ReloadRefused
 from temporal_fleet.supervisor.shell.control import Asked, Control
+from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.stacks import ask_for_stacks
 
@@ -53,6 +55,7 @@ class Requests:
         configuration: Configuration,
         helpers: Helpers,
         children: Children,
+        evictions: Evictions,
         paths: RunDirectory,
         report: Callable[[bool], StatusReport],
     ) -> None:
@@ -60,13 +63,14 @@ class Requests:
         self._configuration = configuration
         self._helpers = helpers
         self._children = children
+        self._evictions = evictions
         self._paths = paths
         self._report = report
         self._tokens = itertools.count(1)
         self._askers: dict[str, _Asker | None] = {}
         self._proposals: dict[str, Proposal] = {}
 
-    def receive(self, fleet: Fleet, asked: Asked) -> list[events.Event]:
+    def receive(self, fleet: Fleet, asked: Asked, now: float) -> list[events.Event]:
         """Answer a request, or turn it into events whose outcome answers it."""
         request = asked.request
         asker = _Asker(asked.operator, request.id)
@@ -77,6 +81,8 @@ class Requests:
                 self._plan(fleet, asker)
             case DumpStacks():
                 self._dump(fleet, asker, request.entity)
+            case EvictExecutions():
+                self._evictions.ask(fleet, asked.operator, request, now)
             case Reload():
                 return self.reload(asker)
             case Scale():
@@ -102,7 +108,7 @@ class Requests:
             _log.error("reload refused: nothing was changed", problems=list(refused.problems))
             return []
         self._proposals[token] = proposal
-        return [events.ReloadRequested(token, proposal.pools)]
+        return [events.ReloadRequested(token, proposal.pools, proposal.budget)]
 
     def accept(self, token: str, message: str, generation: int) -> None:
         proposal = self._proposals.pop(token, None)

@@ -17,6 +17,8 @@ from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.process import ProcessIdentity, is_alive
 from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.supervisor.core.estate import Estate
+from temporal_fleet.supervisor.shell.estates import estate
 
 _log = structlog.get_logger()
 
@@ -32,6 +34,15 @@ class Survivor:
     entity: str
     incarnation: int
     process: ProcessIdentity
+
+
+@dataclass(frozen=True)
+class Deceased:
+    """An entity of an earlier supervisor that died without one. Its files stay until it is recovered."""
+
+    entity: str
+    incarnation: int
+    estate: Estate
 
 
 class OwnedRunDirectory:
@@ -114,27 +125,38 @@ class OwnedRunDirectory:
             draft.unlink(missing_ok=True)
             raise
 
-    def survivors(self) -> list[Survivor]:
-        """The entities of an earlier supervisor that live. Files of those that are gone are removed."""
-        living = []
-        for entity, incarnation, path in sorted(self._boxes()):
-            contents = _read(path)
-            if contents is not None and is_alive(contents.process):
-                living.append(Survivor(entity, incarnation, contents.process))
-            else:
+    def inherited(self) -> list[Survivor | Deceased]:
+        """The entities of earlier supervisors, living and dead. Black boxes that nobody can read are
+        removed."""
+        found: list[Survivor | Deceased] = []
+        for entity, incarnation, _ in sorted(self._boxes()):
+            contents = self.blackbox(entity, incarnation)
+            if contents is None:
                 self.forget(entity, incarnation)
-        return living
+            elif is_alive(contents.process):
+                found.append(Survivor(entity, incarnation, contents.process))
+            else:
+                found.append(Deceased(entity, incarnation, estate(contents)))
+        return found
 
     def blackbox(self, entity: str, incarnation: int) -> BlackBoxContents | None:
-        """The black box of one life; None when it never made one, or not wholly."""
+        """The black box of one life; None when it never made one, or none that can be read."""
         try:
-            return _read(self.paths.blackbox(entity, incarnation))
-        except OSError as error:
-            _log.warning("a black box cannot be read", entity=entity, reason=str(error))
+            return read_blackbox(self.paths.blackbox(entity, incarnation))
+        except FileNotFoundError:
+            return None
+        except (PeerRubbish, OSError) as error:
+            _log.warning(
+                "a black box cannot be read: what it tells of is not recovered, and waits for its time-outs",
+                entity=entity,
+                incarnation=incarnation,
+                reason=str(error),
+            )
             return None
 
     def forget(self, entity: str, incarnation: int) -> None:
-        """Remove the files of a life that is over. The next supervisor tries again where this fails."""
+        """Remove the files of a life that nothing is to be recovered from (any more). The next supervisor
+        tries again where this fails."""
         for path in (self.paths.blackbox(entity, incarnation), self.paths.stacks(entity, incarnation)):
             _remove(path)
 
@@ -165,10 +187,3 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         _log.warning("cannot be removed", path=str(path), reason=error.strerror)
-
-
-def _read(path: Path) -> BlackBoxContents | None:
-    try:
-        return read_blackbox(path)
-    except (FileNotFoundError, PeerRubbish):
-        return None

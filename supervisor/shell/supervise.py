@@ -16,16 +16,21 @@ from temporal_fleet.supervisor.config.specs import log_format
 from temporal_fleet.supervisor.core.events import Started
 from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.shell import log, reports
+from temporal_fleet.supervisor.shell.announcer import Announcer
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children, become_subreaper
 from temporal_fleet.supervisor.shell.configuration import Configuration
 from temporal_fleet.supervisor.shell.control import Control
+from temporal_fleet.supervisor.shell.dead import Dead
 from temporal_fleet.supervisor.shell.dev_server import DevServerImpossible, DevServerPlan, settle
+from temporal_fleet.supervisor.shell.evictions import Evictions
+from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.loop import Loop
 from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory, RunDirectoryTaken
+from temporal_fleet.supervisor.shell.suspects import SuspectsFile
 from temporal_fleet.supervisor.shell.vitals import Vitals
 from temporal_fleet.supervisor.shell.wakeup import Wakeup
 
@@ -78,6 +83,10 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     bus = Bus(context, run.paths)
     control = Control(context, run.paths)
     helpers = Helpers(children, configuration.watch(), dev_server, log_format=chosen)
+    announcer = Announcer(control, time.time)
+    evictions = Evictions(bus, control, announcer)
+    heartbeats = Heartbeats()
+    suspects = SuspectsFile(config.fleet.state_dir)
     loop = Loop(
         Fleet(embedded=dev_server is not None, incarnations=incarnations),
         wakeup=wakeup,
@@ -85,6 +94,9 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         control=control,
         children=children,
         helpers=helpers,
+        evictions=evictions,
+        heartbeats=heartbeats,
+        announcer=announcer,
     )
     started = time.monotonic()
     vitals = Vitals()
@@ -103,19 +115,21 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
             started=started,
             dropped=bus.dropped + control.dropped,
         )
-        return reports.status(loop.fleet, surroundings, loop.heartbeats, vitals, time.monotonic(), pss=pss)
+        return reports.status(loop.fleet, surroundings, heartbeats, vitals, time.monotonic(), pss=pss)
 
-    requests = Requests(control, configuration, helpers, children, run.paths, report)
+    requests = Requests(control, configuration, helpers, children, evictions, run.paths, report)
     performer = Performer(
         run=run,
         children=children,
         helpers=helpers,
         bus=bus,
-        control=control,
         requests=requests,
+        evictions=evictions,
+        dead=Dead(run, helpers, time.time),
+        suspects=suspects,
+        announcer=announcer,
         make_spec=configuration.entity_spec,
         supervisor_pid=os.getpid(),
-        wall_clock=time.time,
     )
     _log.info(
         "starts",
@@ -128,7 +142,8 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         python=sys.version.split()[0],
     )
     try:
-        loop.run(performer, requests, Started(configuration.pools()), run.survivors())
+        begun = Started(configuration.pools(), configuration.budget(), suspects.load())
+        loop.run(performer, requests, begun, run.inherited())
         children.kill_everything()
     except BaseException:
         _log.exception("the supervisor failed: entities work on for [fleet] orphan, then drain")

@@ -1,7 +1,9 @@
 """Memory of processes, as the kernel tells it. Read when asked for: PSS costs over a millisecond each."""
 
+import resource
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -13,6 +15,24 @@ PSS_KEPT_FOR = 2.0
 class Memory:
     rss: int
     pss: int | None
+
+
+def resident_bytes(pid: int) -> int | None:
+    """RSS; None when the process is gone, or only its zombie is left."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+    # Gone, or no descriptor left: a figure less, no more.
+    except OSError:
+        return None
+    return pages * resource.getpagesize() or None
+
+
+def proportional_bytes(pid: int) -> int | None:
+    """PSS; None when the process is gone or not ours to look at."""
+    try:
+        return int(psutil.Process(pid).memory_full_info().pss)
+    except (psutil.Error, OSError):
+        return None
 
 
 class Vitals:

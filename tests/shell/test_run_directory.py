@@ -12,12 +12,28 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from temporal_fleet.protocol.blackbox import BlackBoxWriter
 from temporal_fleet.protocol.errors import ProtocolMisuse
+from temporal_fleet.protocol.holdings import ExecutionState
 from temporal_fleet.protocol.process import ProcessIdentity
 from temporal_fleet.protocol.rundir import RunDirectory
-from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory, RunDirectoryTaken, Survivor
+from temporal_fleet.supervisor.core.estate import (
+    NOTHING,
+    ActivityInHand,
+    ActivityKey,
+    Estate,
+    RunInHand,
+    RunKey,
+)
+from temporal_fleet.supervisor.shell.run_directory import (
+    Deceased,
+    OwnedRunDirectory,
+    RunDirectoryTaken,
+    Survivor,
+)
+from tests.shell.holdings import cached_execution, held_activity
 from tests.shell.processes import SLEEP, ended_after, identity, shell
 from tests.waiting import wait_until
 
@@ -149,43 +165,82 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         assert not list(run.paths.path.glob("*.new"))
 
 
-def test_survivors_are_those_that_live_and_the_files_of_the_others_go(tmp_path: Path) -> None:
+def test_what_others_left_is_found_living_and_dead(tmp_path: Path) -> None:
     alive, dead = shell(SLEEP), shell("exit 0")
     with ended_after(alive), owned(tmp_path / "run") as run:
         living = identity(alive)
         gone = msgspec.structs.replace(living, pid=dead)
         os.waitpid(dead, 0)
-        kept = write_box(run, "orders-1", 4, living)
-        removed = [
+        boxes = [
+            write_box(run, "orders-1", 4, living),
             write_box(run, "orders-2", 1, gone),
             # Another process has its PID by now; and what ran before a reboot runs no more.
             write_box(run, "orders-3", 1, msgspec.structs.replace(living, start_time=1)),
             write_box(run, "orders-4", 1, msgspec.structs.replace(living, boot_id="0" * 36)),
-            run.paths.stacks("orders-2", 1),
         ]
-        removed[-1].write_text("stacks")
+        assert run.inherited() == [
+            Survivor("orders-1", 4, living),
+            *(Deceased(f"orders-{number}", 1, NOTHING) for number in (2, 3, 4)),
+        ]
+        assert all(box.exists() for box in boxes)
+
+
+def test_the_dead_are_found_with_what_they_held(tmp_path: Path) -> None:
+    with owned(tmp_path / "run") as run:
+        process = identity(os.getpid())
+        box = BlackBoxWriter(
+            run.paths.blackbox("orders-1", 2), "orders-1", 2, msgspec.structs.replace(process, start_time=1)
+        )
+        box.write_identity("shop/orders-1.2@host")
+        box.hold_activity(held_activity("pay"))
+        box.hold_execution(cached_execution("order-1", ExecutionState.BLOCKED))
+        box.hold_execution(cached_execution("order-2", ExecutionState.RUNNING))
+        box.hold_execution(cached_execution("order-3", ExecutionState.RUNNING)).release()
+        assert run.inherited() == [
+            Deceased(
+                "orders-1",
+                2,
+                Estate(
+                    activities=(ActivityInHand(ActivityKey("order-1", "run-1", "1"), "pay", 3, b"token"),),
+                    runs=(RunInHand(RunKey("order-2", "run of order-2"), "Order"),),
+                    cached=2,
+                    connected=True,
+                ),
+            )
+        ]
+
+
+def test_files_that_nobody_can_read_are_told_of_and_go(tmp_path: Path) -> None:
+    with owned(tmp_path / "run") as run:
         unfinished = run.paths.blackbox("orders-5", 1)
         unfinished.write_bytes(b"\0" * 4096)
-        assert run.survivors() == [Survivor("orders-1", 4, living)]
-        assert kept.exists()
-        assert not [path for path in [*removed, unfinished] if path.exists()]
+        former = write_box(run, "orders-6", 1, identity(os.getpid()))
+        with former.open("r+b") as file:
+            file.seek(8)
+            file.write((1).to_bytes(4, "little"))
+        stacks = run.paths.stacks("orders-6", 1)
+        stacks.write_text("stacks")
+        with capture_logs() as told:
+            assert run.inherited() == []
+        assert [line["entity"] for line in told if line["log_level"] == "warning"] == ["orders-5", "orders-6"]
+        assert not [path for path in (unfinished, former, stacks) if path.exists()]
 
 
-def test_a_zombie_is_no_survivor(tmp_path: Path) -> None:
+def test_a_zombie_is_dead(tmp_path: Path) -> None:
     pid = shell(SLEEP)
     process = identity(pid)
     with owned(tmp_path / "run") as run, ended_after(pid):
         write_box(run, "orders-1", 1, process)
         os.kill(pid, 9)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert run.survivors() == []
+        assert run.inherited() == [Deceased("orders-1", 1, NOTHING)]
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     with owned(tmp_path / "run") as run:
         for name in ("notes.txt", "orders.blackbox", "orders-x.1.blackbox", "orders-1.x.blackbox"):
             (run.paths.entities / name).write_text("not ours")
-        assert run.survivors() == []
+        assert run.inherited() == []
         assert run.incarnations() == {}
         assert len(list(run.paths.entities.iterdir())) == 4
 

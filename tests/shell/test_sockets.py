@@ -3,8 +3,6 @@
 import os
 import random
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import zmq
@@ -16,57 +14,12 @@ from temporal_fleet.protocol.report import EventReport
 from temporal_fleet.protocol.rundir import RunDirectory, ipc
 from temporal_fleet.supervisor.shell.bus import AT_ONCE, Bus
 from temporal_fleet.supervisor.shell.control import Asked, Control
+from tests.shell.conftest import Context, Dealer
 from tests.waiting import wait_until
-
-Context = zmq.Context[zmq.Socket[bytes]]
-Dealer = Callable[..., "zmq.Socket[bytes]"]
 
 HELLO = Hello(entity="orders-1", incarnation=3, pid=17)
 STATUS = GetStatus(id="a")
 RANDOM = random.Random(7).randbytes
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context: Context = zmq.Context()
-    yield context
-    context.destroy(linger=0)
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> RunDirectory:
-    return RunDirectory(tmp_path)
-
-
-@pytest.fixture
-def bus(context: Context, paths: RunDirectory) -> Iterator[Bus]:
-    bus = Bus(context, paths)
-    yield bus
-    bus.socket.close()
-
-
-@pytest.fixture
-def control(context: Context, paths: RunDirectory) -> Iterator[Control]:
-    control = Control(context, paths)
-    yield control
-    control.close()
-
-
-@pytest.fixture
-def dealer(context: Context) -> Iterator[Dealer]:
-    sockets: list[zmq.Socket[bytes]] = []
-
-    def make(path: Path, identity: str = "orders-1.3") -> "zmq.Socket[bytes]":
-        made = context.socket(zmq.DEALER)
-        made.linger = 0
-        made.routing_id = identity.encode()
-        made.connect(ipc(path))
-        sockets.append(made)
-        return made
-
-    yield make
-    for made in sockets:
-        made.close()
 
 
 def next_hello(bus: Bus) -> Hello:

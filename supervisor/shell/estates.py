@@ -1,0 +1,28 @@
+"""What a black box tells of a dead entity, in the words of the core. What becomes of it is decided there."""
+
+from temporal_fleet.protocol.blackbox import BlackBoxContents
+from temporal_fleet.protocol.holdings import CachedExecution, ExecutionState, HeldActivity
+from temporal_fleet.supervisor.core.estate import ActivityInHand, ActivityKey, Estate, RunInHand, RunKey
+
+
+def estate(box: BlackBoxContents) -> Estate:
+    executions = box.holdings.executions
+    return Estate(
+        activities=tuple(_activity(held) for held in box.holdings.activities),
+        runs=tuple(_run(held) for held in executions if held.state is ExecutionState.RUNNING),
+        cached=len(executions),
+        connected=bool(box.identity),
+    )
+
+
+def _activity(held: HeldActivity) -> ActivityInHand:
+    return ActivityInHand(
+        ActivityKey(held.workflow_id, held.run_id, held.activity_id),
+        held.activity_type,
+        held.attempt,
+        held.task_token,
+    )
+
+
+def _run(held: CachedExecution) -> RunInHand:
+    return RunInHand(RunKey(held.workflow_id, held.run_id), held.workflow_type)
