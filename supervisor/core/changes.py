@@ -8,7 +8,7 @@ from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.actions import Accept, Level, Reject, Tell
 from temporal_fleet.supervisor.core.deaths import begin_anew
 from temporal_fleet.supervisor.core.draft import Draft
-from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool
+from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool, Strain
 from temporal_fleet.supervisor.core.lives import tell_leave
 from temporal_fleet.supervisor.core.plan import reload_steps
 from temporal_fleet.supervisor.core.restart import Policy
@@ -19,6 +19,7 @@ def start(draft: Draft, event: events.Started) -> None:
     """The first config is in force whatever its programs do: each pool tells how it fares."""
     draft.generation = 1
     draft.pools = dict(event.pools)
+    draft.budget = event.budget
 
 
 def request(draft: Draft, event: events.ChangeRequest) -> None:
@@ -36,10 +37,13 @@ def request(draft: Draft, event: events.ChangeRequest) -> None:
 
 def _reload(draft: Draft, event: events.ReloadRequested) -> None:
     pools = {name: _with_epoch(draft, pool) for name, pool in event.pools.items()}
-    steps = [s for s in reload_steps(draft.pools, draft.entities, pools) if s.action != "keep"]
+    budget = draft.budget, event.budget
+    told = reload_steps(draft.pools, draft.entities, pools, budget=budget)
+    steps = [step for step in told if step.action != "keep"]
     again = [n for n, p in pools.items() if n in draft.pools and p.epoch != draft.pools[n].epoch]
     changes = [f"{s.action} {s.target}" for s in steps] + [f"import {name} again" for name in again]
-    _propose(draft, event.request, pools, "reloaded: " + (", ".join(changes) or "nothing to change"))
+    message = "reloaded: " + (", ".join(changes) or "nothing to change")
+    _propose(draft, Pending(event.request, pools, message, event.budget))
 
 
 def _scale(draft: Draft, event: events.ScaleRequested) -> None:
@@ -50,7 +54,8 @@ def _scale(draft: Draft, event: events.ScaleRequested) -> None:
         return
     sized = {name: replace(draft.pools[name], desired=size) for name, size in event.sizes.items()}
     told = ", ".join(f"{name}={size}" for name, size in event.sizes.items())
-    _propose(draft, event.request, {**draft.pools, **sized}, f"scaled: {told}")
+    pools = {**draft.pools, **sized}
+    _propose(draft, Pending(event.request, pools, f"scaled: {told}", draft.budget))
 
 
 def _restart(draft: Draft, event: events.RestartRequested) -> None:
@@ -65,7 +70,8 @@ def _restart(draft: Draft, event: events.RestartRequested) -> None:
     chosen = draft.pools if target is None else {target: draft.pools[target]}
     renewed = {name: replace(pool, epoch=_new_epoch(draft)) for name, pool in chosen.items()}
     told = "every pool" if target is None else f"pool {target}"
-    _propose(draft, event.request, {**draft.pools, **renewed}, f"restarts {told} with newly imported code")
+    message = f"restarts {told} with newly imported code"
+    _propose(draft, Pending(event.request, {**draft.pools, **renewed}, message, draft.budget))
 
 
 def settle(draft: Draft) -> None:
@@ -88,18 +94,20 @@ def settle(draft: Draft) -> None:
         _commit(draft, pending)
 
 
-def _propose(draft: Draft, request: str, pools: Mapping[str, Pool], message: str) -> None:
+def _propose(draft: Draft, change: Pending) -> None:
     if draft.pending is not None:
         _reject(draft, draft.pending.request, "a newer change took its place")
-    draft.pending = Pending(request, pools, message)
-    programs = {p.program.program for p in pools.values() if p.fork_server not in draft.helpers}
+    draft.pending = change
+    programs = {p.program.program for p in change.pools.values() if p.fork_server not in draft.helpers}
     if programs:
-        draft.act(Tell(request, f"importing {', '.join(sorted(programs))}"))
+        draft.act(Tell(change.request, f"importing {', '.join(sorted(programs))}"))
 
 
 def _commit(draft: Draft, pending: Pending) -> None:
     draft.generation += 1
     draft.pools = dict(pending.pools)
+    if pending.budget != draft.budget:
+        draft.budget, draft.strain = pending.budget, Strain.WITHIN
     for entity in tuple(draft.entities.values()):
         pool = draft.pools.get(entity.pool)
         if pool is None or entity.is_live:

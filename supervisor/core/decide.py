@@ -1,7 +1,17 @@
 """The decision: one event in, the changed fleet and the actions out. Dispatch and order only; what each
 event means stands in lives, deaths, helpers and changes, what a pool needs in plan."""
 
-from temporal_fleet.supervisor.core import changes, deaths, events, helpers, lives, poison, recoveries
+from temporal_fleet.supervisor.core import (
+    changes,
+    deaths,
+    events,
+    eviction,
+    helpers,
+    lives,
+    memory,
+    poison,
+    recoveries,
+)
 from temporal_fleet.supervisor.core.actions import Action, Finish, Level
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import (
@@ -13,7 +23,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Pool,
     live,
 )
-from temporal_fleet.supervisor.core.plan import moves
+from temporal_fleet.supervisor.core.plan import moves, why_outdated
 from temporal_fleet.supervisor.core.states import Change, State
 
 STALL_GRACE = 2.0
@@ -28,6 +38,7 @@ def decide(fleet: Fleet, event: events.Event, now: float) -> tuple[Fleet, tuple[
         helpers.expire(draft)
         changes.settle(draft)
         lives.expire(draft)
+        eviction.expire(draft)
         recoveries.expire(draft)
         _reconcile(draft)
         recoveries.order(draft)
@@ -37,6 +48,7 @@ def decide(fleet: Fleet, event: events.Event, now: float) -> tuple[Fleet, tuple[
 def next_deadline(fleet: Fleet) -> float | None:
     """When a Tick is due, if nothing else happens before."""
     due = [lives.deadline(entity, fleet.pools.get(entity.pool)) for entity in fleet.entities.values()]
+    due += [eviction.deadline(entity) for entity in fleet.entities.values()]
     due += [helper.deadline for helper in fleet.helpers.values()]
     due += [fleet.recover_by, *(recoveries.deadline(open_) for open_ in fleet.recoveries.values())]
     return min((moment for moment in due if moment is not None), default=None)
@@ -81,6 +93,12 @@ def _dispatch(draft: Draft, event: events.Event) -> None:
             changes.request(draft, event)
         case events.StopRequested():
             _stop(draft, event)
+        case events.Measured():
+            memory.measured(draft, event)
+        case events.ClosedFound():
+            eviction.closed_found(draft, event)
+        case events.Evicted():
+            eviction.evicted(draft, event)
         case events.ClusterChanged():
             _cluster_changed(draft, event)
         case events.Stalled():
@@ -115,7 +133,7 @@ def _forgive(draft: Draft) -> None:
         if entity.state is State.STARTING and entity.deadline is not None:
             draft.set(entity, heartbeat=draft.now, deadline=max(entity.deadline, draft.now + STALL_GRACE))
         else:
-            draft.set(entity, heartbeat=draft.now)
+            draft.set(entity, heartbeat=draft.now, pressure_since=draft.now)
     if draft.recover_by is not None:
         draft.recover_by = max(draft.recover_by, draft.now + STALL_GRACE)
     for helper in tuple(draft.helpers.values()):
@@ -151,8 +169,7 @@ def _reconcile_pool(draft: Draft, pool: Pool) -> None:
         del draft.entities[place]
     for place in first.leave:
         entity = draft.entities[place]
-        why = "outdated" if entity.version != pool.version else "fewer entities are wanted"
-        lives.tell_leave(draft, entity, why)
+        lives.tell_leave(draft, entity, why_outdated(pool, entity) or "fewer entities are wanted")
     server = draft.helpers.get(pool.fork_server)
     if server is None:
         return

@@ -11,7 +11,7 @@ from temporal_fleet.supervisor.core.actions import (
     Welcome,
 )
 from temporal_fleet.supervisor.core.draft import Draft
-from temporal_fleet.supervisor.core.fleet import Entity, HelperKey, Leaving, Pool
+from temporal_fleet.supervisor.core.fleet import Entity, HelperKey, Leaving, Pool, Pressure
 from temporal_fleet.supervisor.core.states import Change, State
 
 KILL_AFTER_DRAIN = 5.0
@@ -24,6 +24,9 @@ KILL_AGAIN = 5.0
 """Seconds after which a SIGKILL without a death is repeated (and told again)."""
 FOREIGN_DRAIN = 30.0
 """Seconds of drain for a survivor whose pool is not in the config any more."""
+
+_KILLED = frozenset({Leaving.HUNG, Leaving.STUCK, Leaving.BOOT_TIMEOUT, Leaving.TOO_LARGE})
+"""Whoever leaves so is killed, and was told of already."""
 
 
 def begin(draft: Draft, entity: Entity, pool: Pool) -> None:
@@ -121,6 +124,18 @@ def kill_now(draft: Draft, entity: Entity) -> None:
     _kill(draft, entity)
 
 
+def kill_too_large(draft: Draft, entity: Entity, figures: str) -> None:
+    """A live entity is over `kill_above`: no time for anything else. One that is being killed already is left
+    to that."""
+    if entity.leaving in _KILLED:
+        return
+    if entity.state is not State.DRAINING:
+        entity = _leave(draft, entity, Leaving.TOO_LARGE, KILL_AGAIN)
+    told = f"{figures}: is killed"
+    draft.emit("memory.kill", Level.ERROR, told, entity)
+    _kill(draft, draft.set(entity, leaving=Leaving.TOO_LARGE, reason=told))
+
+
 def forsake(draft: Draft, fork_server: HelperKey) -> None:
     """A fork server is dead: what it was asked for and did not announce is found and killed, or never was."""
     for entity in tuple(draft.entities.values()):
@@ -152,7 +167,7 @@ def expire(draft: Draft) -> None:
             _dump(draft, entity)
             draft.set(_leave(draft, entity, Leaving.BOOT_TIMEOUT, DUMP_BEFORE_KILL), reason=told)
         elif entity.state is State.DRAINING:
-            if entity.leaving not in {Leaving.HUNG, Leaving.STUCK, Leaving.BOOT_TIMEOUT}:
+            if entity.leaving not in _KILLED:
                 took = draft.now - entity.since
                 draft.emit("entity.killed", Level.WARNING, f"drains for {took:.0f} s: is killed", entity)
             _kill(draft, entity)
@@ -179,7 +194,7 @@ def _hangs_at(entity: Entity, pool: Pool | None) -> float | None:
 
 
 def _leave(draft: Draft, entity: Entity, why: Leaving, limit: float) -> Entity:
-    return draft.change(entity, Change.LEAVE, leaving=why, deadline=draft.now + limit)
+    return draft.change(entity, Change.LEAVE, leaving=why, deadline=draft.now + limit, pressure=Pressure.NONE)
 
 
 def _dump(draft: Draft, entity: Entity) -> None:

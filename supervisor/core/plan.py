@@ -34,7 +34,7 @@ class Moves:
 
 def moves(pool: Pool, places: Sequence[Entity]) -> Moves:
     """The next moves in a pool. Its places, by ordinal, in any state."""
-    rolling = sum(e.ordinal <= pool.desired and _is_outdated(pool, e) for e in places)
+    rolling = sum(e.ordinal <= pool.desired and is_outdated(pool, e) for e in places)
     last = pool.desired + min(pool.rollout.max_surge, rolling)
     running = sum(e.is_live for e in places)
     room = max(0, pool.desired + pool.rollout.max_surge - running)
@@ -48,9 +48,14 @@ def moves(pool: Pool, places: Sequence[Entity]) -> Moves:
     )
 
 
-def _is_outdated(pool: Pool, entity: Entity) -> bool:
+def is_outdated(pool: Pool, entity: Entity) -> bool:
     """Whether it is to be replaced, and nobody told it yet."""
-    return entity.is_live and entity.state is not State.DRAINING and entity.version != pool.version
+    return entity.is_live and entity.state is not State.DRAINING and why_outdated(pool, entity) != ""
+
+
+def why_outdated(pool: Pool, entity: Entity) -> str:
+    """What another life in its place would be better for; empty: nothing."""
+    return "outdated" if entity.version != pool.version else entity.recycle
 
 
 def _leave(pool: Pool, places: Sequence[Entity], rolling: bool) -> tuple[str, ...]:
@@ -58,10 +63,10 @@ def _leave(pool: Pool, places: Sequence[Entity], rolling: bool) -> tuple[str, ..
 
     Surplus entities go before the wanted ones, and new surplus stands in until the roll is over.
     """
-    outdated = [e for e in places if _is_outdated(pool, e)]
+    outdated = [e for e in places if is_outdated(pool, e)]
     candidates = sorted(outdated, key=lambda e: (e.ordinal <= pool.desired, e.ordinal))
     if not rolling:
-        surplus = (e for e in places if e.ordinal > pool.desired and e.version == pool.version)
+        surplus = (e for e in places if e.ordinal > pool.desired and not why_outdated(pool, e))
         staying = [e for e in surplus if e.is_live and e.state is not State.DRAINING]
         candidates += sorted(staying, key=lambda e: -e.ordinal)
     coming = any(e.state in _ON_ITS_WAY for e in places if e.ordinal <= pool.desired)
@@ -97,9 +102,13 @@ class Step:
 
 
 def reload_steps(
-    current: Mapping[str, Pool], entities: Mapping[str, Entity], wanted: Mapping[str, Pool]
+    current: Mapping[str, Pool],
+    entities: Mapping[str, Entity],
+    wanted: Mapping[str, Pool],
+    *,
+    budget: tuple[int | None, int | None] = (None, None),
 ) -> tuple[Step, ...]:
-    """What a reload to `wanted` would do to this fleet."""
+    """What a reload to `wanted` would do to this fleet. `budget`: for its memory, now and then."""
     steps: list[Step] = []
     kept = 0
     for name in sorted({*current, *wanted}):
@@ -120,6 +129,8 @@ def reload_steps(
             kept += staying
             if name in current and _live_settings(current[name]) != _live_settings(pool):
                 steps.append(Step("change", name, "policies changed: applied without a restart"))
+    if budget[0] != budget[1]:
+        steps.append(Step("change", "memory_budget", "applied without a restart"))
     if kept:
         steps.append(Step("keep", f"{kept} {'entity' if kept == 1 else 'entities'}", "untouched"))
     return tuple(steps)

@@ -3,6 +3,7 @@
 from enum import Enum
 
 from temporal_fleet.supervisor.core.fleet import Entity, Fleet, HelperState, Phase, Pool
+from temporal_fleet.supervisor.core.plan import why_outdated
 from temporal_fleet.supervisor.core.states import State
 
 
@@ -20,11 +21,11 @@ def ready_count(fleet: Fleet, pool: str) -> int:
 
 
 def entity_reason(fleet: Fleet, entity: Entity) -> str:
-    """Why a place is not ready; empty for one that is."""
+    """Why a place is not ready, or not for long; empty where nothing is to be said."""
     pool = fleet.pools.get(entity.pool)
     if entity.state is State.WAITING and pool is not None:
         return _hold(fleet, pool) or entity.reason
-    return entity.reason
+    return entity.reason or (f"is recycled: {entity.recycle}" if entity.recycle else "")
 
 
 def pool_reason(fleet: Fleet, pool: Pool) -> str:
@@ -66,7 +67,7 @@ def fleet_state(fleet: Fleet) -> tuple[FleetState, str]:
 
 def _is_rolling(fleet: Fleet) -> bool:
     return any(
-        entity.is_live and ((pool := fleet.pools.get(entity.pool)) is None or entity.version != pool.version)
+        entity.is_live and ((pool := fleet.pools.get(entity.pool)) is None or why_outdated(pool, entity))
         for entity in fleet.entities.values()
     ) or any(
         entity.is_live and entity.ordinal > fleet.pools[entity.pool].desired

@@ -1,0 +1,48 @@
+"""Replacing a life that is well by another like it, because it grew old, worked much, or grew large: when,
+and that it is marked. How it is replaced, start before stop, stands in plan: a marked life is outdated."""
+
+from temporal_fleet.supervisor.core.actions import Level
+from temporal_fleet.supervisor.core.draft import Draft
+from temporal_fleet.supervisor.core.fleet import Entity, RecyclePolicy
+from temporal_fleet.supervisor.core.plan import is_outdated
+from temporal_fleet.supervisor.core.restart import fraction
+from temporal_fleet.supervisor.core.states import State
+
+JITTER = 0.1
+"""Part of a limit by which it is more or less for each life: what began together does not end together."""
+PAUSE = 60.0
+"""Seconds between two lives of one place that are recycled for their memory: where a new life is as large as
+the old one, recycling it over and over helps nobody."""
+
+
+def by_policy(draft: Draft, entity: Entity, policy: RecyclePolicy, tasks: int) -> None:
+    reason = due(policy, draft.now - entity.forked_at, tasks, f"{entity.id}.{entity.incarnation}")
+    if reason and _may(draft, entity):
+        draft.emit("entity.recycle", Level.INFO, f"is recycled: {reason}", entity)
+        draft.set(entity, recycle=reason)
+
+
+def due(policy: RecyclePolicy, age: float, tasks: int, salt: str) -> str:
+    """Why a life of such an age, after so many tasks, is to be replaced; empty: it is not."""
+    factor = 1 - JITTER + 2 * JITTER * fraction(salt)
+    if policy.max_tasks is not None and tasks >= policy.max_tasks * factor:
+        return f"{tasks} tasks taken (max_tasks = {policy.max_tasks})"
+    if policy.max_age is not None and age >= policy.max_age * factor:
+        return f"{age:.0f} s old (max_age = {policy.max_age:.0f} s)"
+    return ""
+
+
+def may_for_memory(draft: Draft, entity: Entity) -> bool:
+    """Whether it can be recycled, and a recycled life in its place is no reason to wait."""
+    rested = entity.recycled_at is None or draft.now - entity.recycled_at >= PAUSE
+    return rested and _may(draft, entity)
+
+
+def for_memory(draft: Draft, entity: Entity, figures: str) -> None:
+    draft.emit("memory.recycle", Level.WARNING, f"is recycled: {figures}", entity)
+    draft.set(entity, recycle=f"memory: {figures}", recycled_at=draft.now)
+
+
+def _may(draft: Draft, entity: Entity) -> bool:
+    pool = draft.pools.get(entity.pool)
+    return pool is not None and entity.state is State.READY and not is_outdated(pool, entity)
