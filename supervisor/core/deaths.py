@@ -137,7 +137,9 @@ def _cause(entity: Entity, event: events.Died) -> str:
         how = "it was no child of ours: its exit status is not known"
     else:
         how = f"exit status {event.code}"
-    if entity.leaving in {Leaving.HUNG, Leaving.STUCK, Leaving.BOOT_TIMEOUT, Leaving.TOO_LARGE}:
+    if entity.leaving is Leaving.TOO_LARGE:
+        return f"{entity.reason}: {how}"
+    if entity.leaving in {Leaving.HUNG, Leaving.STUCK, Leaving.BOOT_TIMEOUT}:
         return f"{entity.leaving.value}: {how}"
     return f"{event.last_words} ({how})" if event.last_words else how
 

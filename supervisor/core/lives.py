@@ -131,9 +131,8 @@ def kill_too_large(draft: Draft, entity: Entity, figures: str) -> None:
         return
     if entity.state is not State.DRAINING:
         entity = _leave(draft, entity, Leaving.TOO_LARGE, KILL_AGAIN)
-    told = f"{figures}: is killed"
-    draft.emit("memory.kill", Level.ERROR, told, entity)
-    _kill(draft, draft.set(entity, leaving=Leaving.TOO_LARGE, reason=told))
+    draft.emit("memory.kill", Level.ERROR, f"{figures}: is killed", entity)
+    _kill(draft, draft.set(entity, leaving=Leaving.TOO_LARGE, reason=figures))
 
 
 def forsake(draft: Draft, fork_server: HelperKey) -> None:

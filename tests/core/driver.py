@@ -15,14 +15,18 @@ A = TypeVar("A", bound=act.Action)
 
 class Driver:
     def __init__(
-        self, *pools: Pool, embedded: bool = False, incarnations: Mapping[str, int] | None = None
+        self,
+        *pools: Pool,
+        embedded: bool = False,
+        incarnations: Mapping[str, int] | None = None,
+        budget: int | None = None,
     ) -> None:
         self.now = 1000.0
         self.fleet = Fleet(embedded=embedded, incarnations=incarnations or {})
         self.last: tuple[act.Action, ...] = ()
         """What the last event brought about."""
         self.all: list[act.Action] = []
-        self.tell(events.Started(by_name(*pools)))
+        self.tell(events.Started(by_name(*pools), budget))
 
     # What happens
 
@@ -92,9 +96,9 @@ class Driver:
         return {key.name for key in self.fleet.helpers if key.kind is HelperKind.FORK_SERVER}
 
 
-def up(*pools: Pool, embedded: bool = False) -> Driver:
+def up(*pools: Pool, embedded: bool = False, budget: int | None = None) -> Driver:
     """A fleet that runs: every helper and every entity ready."""
-    driver = Driver(*pools, embedded=embedded)
+    driver = Driver(*pools, embedded=embedded, budget=budget)
     driver.prepare()
     if embedded:
         driver.tell(events.ClusterChanged(reachable=True, refused=False, reason=""))
