@@ -16,6 +16,8 @@ from temporal_fleet.supervisor.cli.completion import PROGRAM, VARIABLE, completi
 from temporal_fleet.supervisor.cli.demo import demo
 from temporal_fleet.supervisor.cli.dump import dump
 from temporal_fleet.supervisor.cli.events import events
+from temporal_fleet.supervisor.cli.evict import evict
+from temporal_fleet.supervisor.cli.executions import executions
 from temporal_fleet.supervisor.cli.failure import say
 from temporal_fleet.supervisor.cli.init import init
 from temporal_fleet.supervisor.cli.plan import plan
@@ -81,11 +83,13 @@ for command in (
     check,
     up,
     status,
+    executions,
     events,
     plan,
     reload,
     scale,
     restart,
+    evict,
     dump,
     stop,
     completion,

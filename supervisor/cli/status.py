@@ -1,16 +1,19 @@
 """`status`: the fleet as it is now, once or live."""
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from temporal_fleet.protocol.report import EntityReport, StatusReport
 from temporal_fleet.supervisor.cli.client import Supervisor
-from temporal_fleet.supervisor.cli.failure import Failure
+from temporal_fleet.supervisor.cli.live import stay
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
 
-_REFRESH = 1.0
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
 _MEMORY_EVERY = 5.0
 """Seconds between two readings of PSS while watching: each costs the supervisor over a millisecond an
 entity, in which it does nothing else."""
@@ -24,35 +27,20 @@ def status(place: Place, as_json: bool, watch: bool) -> None:
     """Show the fleet, its pools and its entities."""
     with Supervisor(place) as supervisor:
         if watch:
-            _watch(supervisor, as_json)
-        elif as_json:
+            stay(supervisor, _Reports(supervisor).next, _draw, as_json=as_json)
+        if as_json:
             click.echo(msgspec.json.format(msgspec.json.encode(supervisor.status(memory=True)), indent=2))
         else:
             from temporal_fleet.supervisor.cli import tables
 
             console = tables.console()
-            console.print(tables.status(supervisor.status(memory=True), console.width))
+            console.print(_draw(supervisor.status(memory=True), console))
 
 
-def _watch(supervisor: Supervisor, as_json: bool) -> None:
-    reports = _Reports(supervisor)
-    if as_json:
-        while True:
-            click.echo(msgspec.json.encode(reports.next()))
-            reports.pause()
-    from rich.live import Live
-
+def _draw(report: StatusReport, console: "Console") -> "RenderableType":
     from temporal_fleet.supervisor.cli import tables
 
-    console = tables.console()
-    if not console.is_terminal:
-        while True:
-            console.print(tables.status(reports.next(), console.width), "")
-            reports.pause()
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            live.update(tables.status(reports.next(), console.width), refresh=True)
-            reports.pause()
+    return tables.status(report, console.width)
 
 
 class _Reports:
@@ -72,10 +60,6 @@ class _Reports:
             return report
         report = self._supervisor.status()
         return msgspec.structs.replace(report, entities=[self._remember(e) for e in report.entities])
-
-    def pause(self) -> None:
-        if self._supervisor.ended_within(_REFRESH):
-            raise Failure(f"the supervisor (PID {self._supervisor.pid}) has ended")
 
     def _remember(self, entity: EntityReport) -> EntityReport:
         if entity.pss_bytes is not None or entity.pid is None:

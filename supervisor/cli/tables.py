@@ -11,18 +11,28 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from temporal_fleet.protocol.report import EntityReport, PoolReport, StatusReport
-from temporal_fleet.supervisor.cli.human import duration, listed, size
+from temporal_fleet.protocol.report import (
+    EntityReport,
+    PoolReport,
+    RecoveryReport,
+    StatusReport,
+    SuspectReport,
+)
+from temporal_fleet.protocol.rundir import routing_id
+from temporal_fleet.supervisor.cli.caches import no_room
+from temporal_fleet.supervisor.cli.columns import GAP, fitting
+from temporal_fleet.supervisor.cli.human import count, duration, listed, size
 
 R = TypeVar("R")
 
-_GAP = 2
-"""Columns between two cells."""
 _DISPENSABLE = (
     *("evicted", "resurrected", "blocked", "RSS", "cached", "activities", "restarts", "PSS", "up"),
     *("program", "task queue"),
 )
 """What a screen that is too narrow does without, the first one first."""
+
+_MOST_LOSSES = 5
+"""Lines: a death with a hundred activities in hand leaves a hundred suspects."""
 
 _COLOURS = {
     "running": "green",
@@ -56,6 +66,9 @@ def status(report: StatusReport, width: int, now: float | None = None) -> Render
         parts += [Text(), _entities(report.entities, width)]
     if notes:
         parts += [Text(), *(Text(f"{listed(names)}: {note}", "yellow") for note, names in notes.items())]
+    losses = [*_recoveries(report.recoveries), *_suspects(report.suspects)]
+    if losses:
+        parts += [Text(), *(Text(line, "yellow") for line in losses)]
     return Group(*parts)
 
 
@@ -69,10 +82,46 @@ def _notes(report: StatusReport, now: float) -> dict[str, list[str]]:
         if pool.reason and not _is_told(pool.reason, [report.cluster.reason, *notes]):
             notes.setdefault(pool.reason, []).append(pool.name)
     for entity in report.entities:
+        if entity.unrecorded:
+            notes.setdefault(no_room(entity.unrecorded), []).append(entity.id)
+    for entity in report.entities:
         ended = _last_exit(entity, now)
         if ended:
             notes.setdefault(ended, []).append(entity.id)
     return notes
+
+
+def _recoveries(recoveries: Sequence[RecoveryReport]) -> list[str]:
+    """Deaths whose work is not free yet."""
+    lines = []
+    for recovery in recoveries[:_MOST_LOSSES]:
+        reason = f": {recovery.reason}" if recovery.reason else ""
+        lines.append(
+            f"{routing_id(recovery.entity, recovery.incarnation)} died {duration(recovery.since_s)} ago, and "
+            f"its work is not free yet{reason}"
+        )
+    return lines + _and_more(recoveries)
+
+
+def _suspects(suspects: Sequence[SuspectReport]) -> list[str]:
+    """What entities died of, as far as anyone can tell: most deaths first."""
+    worst = sorted(suspects, key=lambda suspect: -suspect.deaths)
+    lines = []
+    for suspect in worst[:_MOST_LOSSES]:
+        of = f" of workflow {suspect.workflow_id}" if suspect.workflow_id else ""
+        what = (
+            f"activity {suspect.activity_id}{of}" if suspect.kind == "activity" else of.removeprefix(" of ")
+        )
+        lines.append(
+            f"suspect: {suspect.type}, {what} (run {suspect.run_id}), in hand at "
+            f"{count(suspect.deaths, 'death')}"
+        )
+    return lines + _and_more(suspects)
+
+
+def _and_more(reports: Sequence[object]) -> list[str]:
+    more = len(reports) - _MOST_LOSSES
+    return [f"and {more} more: `status --json` has them all"] if more > 0 else []
 
 
 def _is_told(reason: str, told: Iterable[str]) -> bool:
@@ -164,12 +213,9 @@ def _table(rows: Sequence[R], width: int, columns: Mapping[str, Callable[[R], st
     """`>` before a title: numbers, to the right. No cell is cut: columns are left out until it fits, and
     the names in the first one are folded when even that is not enough."""
     filled = {title: [cell(row) for row in rows] for title, cell in columns.items()}
-    taken = {title.lstrip(">"): _width(title.lstrip(">"), cells) for title, cells in filled.items()}
-    for dispensable in _DISPENSABLE:
-        if sum(taken.values()) - _GAP <= width:
-            break
-        taken.pop(dispensable, None)
-    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
+    widths = {title.lstrip(">"): _width(title.lstrip(">"), cells) for title, cells in filled.items()}
+    taken = fitting(widths, _DISPENSABLE, width)
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     for index, title in enumerate(filled):
         name = title.lstrip(">")
         if name in taken:
@@ -182,4 +228,4 @@ def _table(rows: Sequence[R], width: int, columns: Mapping[str, Callable[[R], st
 
 
 def _width(title: str, cells: Iterable[str | Text]) -> int:
-    return max(cell_len(str(each)) for each in (title, *cells)) + _GAP
+    return max(cell_len(str(each)) for each in (title, *cells))

@@ -401,6 +401,8 @@ def test_completion_offers_what_runs(command: Command, run_dir: Path) -> None:
         assert offered("dump --fleet shop or") == ["orders-1"]
         assert offered("restart --fleet shop b") == ["billing", "billing-1"]
         assert offered("scale --fleet shop or") == ["orders=1"]
+        assert offered("evict --fleet shop or") == ["orders", "orders-1"]
+        assert offered("executions --fleet shop billing-") == ["billing-1"]
         assert offered("status --fleet s") == ["shop"]
         assert offered("status --fleet x") == []
     assert offered("status --fleet s") == [], "it runs no more"

@@ -6,7 +6,13 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from temporal_fleet.protocol.report import ClusterReport, ExitReport, StatusReport
+from temporal_fleet.protocol.report import (
+    ClusterReport,
+    ExitReport,
+    RecoveryReport,
+    StatusReport,
+    SuspectReport,
+)
 from temporal_fleet.supervisor.cli import tables
 from tests.cli.wire import entity, pool, report
 
@@ -92,3 +98,54 @@ def test_a_name_wider_than_the_screen_is_folded() -> None:
     assert "…" not in text
     assert name in "".join(line.split(" ")[0] for line in text.splitlines())
     assert "4711" in text
+
+
+def suspect(number: int, deaths: int, *, kind: str = "activity") -> SuspectReport:
+    return SuspectReport(
+        kind=kind,
+        workflow_id=f"order-{number}",
+        run_id=f"run-{number}",
+        activity_id="7" if kind == "activity" else "",
+        type="ship" if kind == "activity" else "OrderWorkflow",
+        deaths=deaths,
+    )
+
+
+def test_suspects_are_told_those_with_the_most_deaths_first() -> None:
+    alone = SuspectReport(
+        kind="activity", workflow_id="", run_id="r", activity_id="import", type="load", deaths=1
+    )
+    suspects = [alone, suspect(1, 2), suspect(2, 3, kind="workflow")]
+    text = shown(msgspec.structs.replace(report(pools=[pool()], entities=[entity()]), suspects=suspects), 120)
+    assert text.endswith(
+        "\n\nsuspect: OrderWorkflow, workflow order-2 (run run-2), in hand at 3 deaths\n"
+        "suspect: ship, activity 7 of workflow order-1 (run run-1), in hand at 2 deaths\n"
+        "suspect: load, activity import (run r), in hand at 1 death\n"
+    ), text
+
+
+def test_a_death_with_many_activities_in_hand_fills_no_screen() -> None:
+    suspects = [suspect(number, 1) for number in range(100)]
+    text = shown(msgspec.structs.replace(report(pools=[pool()], entities=[entity()]), suspects=suspects), 80)
+    assert text.count("suspect:") == 5
+    assert text.endswith("\nand 95 more: `status --json` has them all\n")
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_deaths_whose_work_is_not_free_yet() -> None:
+    recoveries = [
+        RecoveryReport(entity="orders-1", incarnation=6, since_s=12.4, reason="connection refused"),
+        RecoveryReport(entity="orders-2", incarnation=1, since_s=0.2, reason=""),
+    ]
+    status = msgspec.structs.replace(report(pools=[pool()], entities=[entity()]), recoveries=recoveries)
+    assert shown(status, 120).endswith(
+        "\n\norders-1.6 died 12s ago, and its work is not free yet: connection refused\n"
+        "orders-2.1 died 200ms ago, and its work is not free yet\n"
+    )
+
+
+def test_a_black_box_without_room_is_told_once_and_of_whom() -> None:
+    full = [msgspec.structs.replace(entity(f"orders-{n}"), unrecorded=3) for n in (1, 2)]
+    text = shown(report(pools=[pool()], entities=[*full, entity("orders-3")]), 120)
+    assert text.count("had no room") == 1
+    assert "\norders-1, orders-2: the black box had no room for 3 activities and executions" in text

@@ -1,0 +1,55 @@
+"""Staying, and showing a thing anew every second: on a screen of its own on a terminal, one after the other
+in a pipe. What is shown does not belong here.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import click
+import msgspec
+
+from temporal_fleet.supervisor.cli.client import Supervisor
+from temporal_fleet.supervisor.cli.failure import Failure
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+T = TypeVar("T")
+
+_REFRESH = 1.0
+
+
+def stay(
+    supervisor: Supervisor,
+    look: Callable[[], T],
+    draw: "Callable[[T, Console], RenderableType]",
+    *,
+    as_json: bool,
+) -> NoReturn:
+    """Shows what `look` returns, until Ctrl-C; as JSON one document a line.
+
+    Raises Failure when the supervisor ends.
+    """
+    if as_json:
+        while True:
+            click.echo(msgspec.json.encode(look()))
+            _pause(supervisor)
+    from rich.live import Live
+
+    from temporal_fleet.supervisor.cli import tables
+
+    console = tables.console()
+    if not console.is_terminal:
+        while True:
+            console.print(draw(look(), console))
+            console.print()
+            _pause(supervisor)
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(draw(look(), console), refresh=True)
+            _pause(supervisor)
+
+
+def _pause(supervisor: Supervisor) -> None:
+    if supervisor.ended_within(_REFRESH):
+        raise Failure(f"the supervisor (PID {supervisor.pid}) has ended")
