@@ -1,7 +1,7 @@
 """Every message of the protocol, and how to make one of each with any content."""
 
 import types
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from hypothesis import strategies as st
@@ -32,14 +32,8 @@ _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     float: st.floats(allow_nan=False),
     str: st.text(max_size=40),
     bool: st.booleans(),
+    bytes: st.binary(max_size=40),
     type(None): st.none(),
-}
-
-
-_BOUNDED: dict[Any, st.SearchStrategy[Any]] = {
-    messages.Pid: st.integers(1, 2**22),
-    control.Name: st.text(max_size=256),
-    control.Size: st.integers(0, 1000),
 }
 
 
@@ -47,11 +41,11 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     """Any value of a type that the wire can carry."""
     if hint in _PLAIN:
         return _PLAIN[hint]
-    if hint in _BOUNDED:
-        return _BOUNDED[hint]
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in {Union, types.UnionType}:
         return st.one_of([values(argument) for argument in arguments])
+    if origin is Annotated:
+        return _bounded(hint)
     if origin is list:
         return st.lists(values(arguments[0]), max_size=4)
     if origin is tuple:
@@ -65,3 +59,15 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         if name in hint.__struct_fields__
     }
     return st.builds(hint, **fields)
+
+
+def _bounded(hint: Any) -> st.SearchStrategy[Any]:
+    """Any value within the bounds that a type is annotated with."""
+    of, meta = get_args(hint)
+    least = meta.ge if meta.gt is None else meta.gt + 1
+    if of is str:
+        return st.text(max_size=meta.max_length)
+    if of is float:
+        return st.floats(least, meta.le, allow_nan=False)
+    assert of is int, hint
+    return st.integers(least, 2**63 - 1 if meta.le is None else meta.le)
