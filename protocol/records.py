@@ -28,9 +28,10 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from mmap import mmap
 from zlib import crc32
+
+import msgspec
 
 from temporal_fleet.protocol.mapped import MappedFile
 
@@ -93,8 +94,7 @@ class Record:
         self._store.erase(self._extent)
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(msgspec.Struct, frozen=True):
     offset: int
     cells: int
 
@@ -174,8 +174,7 @@ class RecordStore:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
+class StoredRecord(msgspec.Struct, frozen=True):
     offset: int
     kind: int
     body: bytes
