@@ -21,18 +21,22 @@ from structlog.stdlib import BoundLogger
 from temporalio.runtime import Runtime
 
 from temporal_fleet.entity import connection
+from temporal_fleet.entity.evictor import Evictor
+from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.link import Link
 from temporal_fleet.entity.logs import CORE_LOGGER, CoreNoise, configure_logging
 from temporal_fleet.entity.program import LoadedProgram, client_plugins, worker_arguments
+from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.references import ProgramError, resolve, summary
 from temporal_fleet.entity.runtime import entity_runtime
 from temporal_fleet.entity.stacks import register_stack_dumper
+from temporal_fleet.entity.sticky import StickyQueue
 from temporal_fleet.entity.streams import flush_streams, guard_streams
 from temporal_fleet.entity.vitals import Vitals
 from temporal_fleet.entity.worker import EntityWorker
 from temporal_fleet.protocol.blackbox import BlackBoxWriter
 from temporal_fleet.protocol.exits import ExitCode
-from temporal_fleet.protocol.messages import Heartbeat
+from temporal_fleet.protocol.messages import Evict, Heartbeat
 from temporal_fleet.protocol.process import own_identity
 from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.protocol.spec import EntitySpec
@@ -150,6 +154,10 @@ class _Life:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._link = Link(spec, self, self._loop)
         self._vitals = Vitals(spec.program.task_queue)
+        self._executions = Executions(box)
+        self._evictor = Evictor(self._executions, self._request_eviction)
+        self._evicting: set[asyncio.Task[None]] = set()
+        self._worker: EntityWorker | None = None
         self._leaving: asyncio.Future[_Cause] = self._loop.create_future()
         self._orphaned_at: asyncio.TimerHandle | None = None
         self._where: connection.Endpoint | None = None
@@ -177,6 +185,23 @@ class _Life:
 
     def drain_ordered(self) -> None:
         self._leave(_Cause.TOLD)
+
+    def eviction_ordered(self, order: Evict) -> None:
+        task = self._loop.create_task(self._evict(order))
+        self._evicting.add(task)
+        task.add_done_callback(self._evicting.discard)
+
+    async def _evict(self, order: Evict) -> None:
+        try:
+            self._link.evicted(await self._evictor.evict(order))
+        # Whatever it is, the executions that it was to evict are none the worse for it.
+        except Exception as error:
+            self._log.error("it could not evict as it was told to", exc_info=error)
+
+    def _request_eviction(self, run_id: str) -> None:
+        # Nothing is cached before there is a Worker.
+        assert self._worker is not None
+        self._worker.request_eviction(run_id)
 
     def supervisor_lost(self) -> None:
         self._log.warning("the supervisor is gone; working on for a while", orphan_s=self._spec.orphan)
@@ -211,6 +236,8 @@ class _Life:
         pulse = asyncio.create_task(self._pulse())
         # The pulse ends by an error alone, and without it the entity would be killed for a hang.
         await _first(work, pulse)
+        for task in self._evicting:
+            task.cancel()
         if pulse.done():
             pulse.result()
         work.result()
@@ -252,8 +279,10 @@ class _Life:
             data_converter=connection.load_data_converter(spec.cluster.data_converter),
             plugins=client_plugins(self._loaded),
         )
-        arguments = await worker_arguments(self._loaded, spec.program, client)
-        return EntityWorker(spec, arguments, client, self._vitals)
+        arguments = await worker_arguments(self._loaded, spec.program, client, self._executions)
+        recorder = Recorder(self._box, self._executions, StickyQueue(client, self._box))
+        self._worker = EntityWorker(spec, arguments, client, self._vitals, recorder)
+        return self._worker
 
     async def _run(self, worker: EntityWorker) -> None:
         try:
@@ -279,18 +308,21 @@ class _Life:
 
     def _beat(self) -> None:
         self._vitals.drain()
-        signs = self._vitals.signs()
+        executions = self._executions
+        recorder = self._worker.recorder if self._worker else None
         self._link.heartbeat(
             Heartbeat(
                 entity=self._spec.entity,
                 incarnation=self._spec.incarnation,
-                cached_executions=signs.cached_executions,
-                blocked_executions=signs.blocked_executions,
-                evictions=signs.evictions,
-                resurrections=signs.resurrections,
-                inflight_activities=signs.inflight_activities,
-                pollers=signs.pollers,
+                cached_executions=executions.cached,
+                blocked_executions=executions.blocked,
+                evictions=executions.evictions,
+                resurrections=executions.resurrections,
+                inflight_activities=recorder.inflight_activities if recorder else 0,
+                pollers=self._vitals.pollers,
                 metrics_dropped=self._core_noise.dropped_metrics,
+                tasks=recorder.tasks if recorder else 0,
+                unrecorded=self._box.unrecorded,
             )
         )
 

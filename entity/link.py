@@ -1,6 +1,6 @@
 """The entity's link to its supervisor: the socket, and the watch on the supervisor's life.
 
-It tells and hears; what to do about a drain or a death is decided by who listens. A supervisor that does
+It tells and hears; what to do about an order or a death is decided by who listens. A supervisor that does
 not read, or is not there, costs the entity nothing: whatever cannot be sent at once is not sent.
 """
 
@@ -18,6 +18,8 @@ from temporal_fleet.protocol.messages import (
     Drain,
     Draining,
     EntityMessage,
+    Evict,
+    Evicted,
     Heartbeat,
     Hello,
     Ready,
@@ -42,6 +44,8 @@ class Listener(Protocol):
     """Who is told what the link learns."""
 
     def drain_ordered(self) -> None: ...
+
+    def eviction_ordered(self, order: Evict) -> None: ...
 
     def supervisor_lost(self) -> None: ...
 
@@ -100,6 +104,12 @@ class Link:
         if self._contact is not _Contact.NONE:
             self._send(heartbeat)
         # What came while we sent has told nobody: the send took the descriptor's signal.
+        self._attend()
+
+    def evicted(self, answer: Evicted) -> None:
+        """To whoever asked, if it still is there."""
+        if self._contact is not _Contact.NONE:
+            self._send(answer)
         self._attend()
 
     def close(self) -> None:
@@ -175,6 +185,8 @@ class Link:
                 self._welcomed(pid)
             case Drain():
                 self._listener.drain_ordered()
+            case Evict():
+                self._listener.eviction_ordered(message)
 
     def _welcomed(self, pid: int) -> None:
         had_one = self._supervisor.alive

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import Worker, WorkerConfig, WorkerTuner
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerConfig, WorkerTuner
 
 from temporal_fleet.entity.discovery import (
     ARGUMENT_OF,
@@ -18,7 +18,9 @@ from temporal_fleet.entity.discovery import (
     has_sync_operation,
     mistakes,
 )
+from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.references import ProgramError
+from temporal_fleet.entity.tracking import tracked
 from temporal_fleet.entity.validation import prepared
 from temporal_fleet.protocol.spec import ProgramSpec, WorkerOption
 
@@ -81,9 +83,12 @@ def _instead_of(name: str) -> str:
     return f"did you mean `{close[0]}`?" if close else f"it has {', '.join(open_to_programs)}"
 
 
-def settle(arguments: dict[str, Any], spec: ProgramSpec, *, validated: bool) -> None:
+def settle(
+    arguments: dict[str, Any], spec: ProgramSpec, *, validated: bool, executions: Executions | None
+) -> None:
     """Make Worker() arguments final, in place: only the kinds of work the pool wants, executors where sync
-    code needs one, no second validation. Raises ProgramError when nothing is left, or it cannot be run."""
+    code needs one, no second validation, runners that tell `executions` if there are. Raises ProgramError when
+    nothing is left, or it cannot be run."""
     everything = contents_of_configuration(arguments)
     wanted = everything.only(spec.workers)
     if not wanted.kinds():
@@ -102,6 +107,10 @@ def settle(arguments: dict[str, Any], spec: ProgramSpec, *, validated: bool) -> 
         arguments["nexus_task_executor"] = ThreadPoolExecutor(slots or _DEFAULT_SLOTS, "nexus")
     if validated and "workflow_runner" in arguments:
         arguments["workflow_runner"] = prepared(arguments["workflow_runner"])
+    if executions is not None:
+        arguments.setdefault("unsandboxed_workflow_runner", UnsandboxedWorkflowRunner())
+        for runner in ("workflow_runner", "unsandboxed_workflow_runner"):
+            arguments[runner] = tracked(arguments[runner], executions)
 
 
 def nothing_to_run(spec: ProgramSpec, kinds: list[Any], hints: Iterable[str] = ()) -> ProgramError:
@@ -122,11 +131,17 @@ def nothing_to_run(spec: ProgramSpec, kinds: list[Any], hints: Iterable[str] = (
 class Settlement(SimplePlugin):
     """The last plugin of an entity's Worker: settles what the plugins before it configured."""
 
-    def __init__(self, spec: ProgramSpec, *, validated: bool) -> None:
+    def __init__(self, spec: ProgramSpec, *, validated: bool, executions: Executions | None) -> None:
         super().__init__("temporal-fleet")
         self._spec = spec
         self._validated = validated
+        self._executions = executions
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
-        settle(cast(dict[str, Any], config), self._spec, validated=self._validated)
+        settle(
+            cast(dict[str, Any], config),
+            self._spec,
+            validated=self._validated,
+            executions=self._executions,
+        )
         return config

@@ -22,6 +22,7 @@ from temporal_fleet.entity.discovery import (
     is_workflow,
     mistakes,
 )
+from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.options import (
     Settlement,
     from_configuration,
@@ -172,9 +173,11 @@ def client_plugins(loaded: LoadedProgram) -> list[temporalio.client.Plugin]:
             return []
 
 
-async def worker_arguments(loaded: LoadedProgram, spec: ProgramSpec, client: Client) -> dict[str, Any]:
+async def worker_arguments(
+    loaded: LoadedProgram, spec: ProgramSpec, client: Client, executions: Executions | None = None
+) -> dict[str, Any]:
     """What the program and the pool's `worker = {…}` say of Worker()'s keyword arguments; the config wins.
-    Not among them: those of `options.OWNED`, which the fleet adds.
+    Not among them: those of `options.OWNED`, which the fleet adds. What they run is told to `executions`.
 
     Raises ProgramError, and whatever the program's own factory or plugin class raises. When the program
     has plugins, some refusals come out of Worker() itself.
@@ -200,9 +203,10 @@ async def worker_arguments(loaded: LoadedProgram, spec: ProgramSpec, client: Cli
     )
     plugins = list(arguments.get("plugins", ()))
     if plugins or on_client:
-        arguments["plugins"] = [*plugins, Settlement(spec, validated=loaded.validated)]
+        settlement = Settlement(spec, validated=loaded.validated, executions=executions)
+        arguments["plugins"] = [*plugins, settlement]
     else:
-        settle(arguments, spec, validated=loaded.validated)
+        settle(arguments, spec, validated=loaded.validated, executions=executions)
     return arguments
 
 

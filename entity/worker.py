@@ -1,4 +1,5 @@
-"""The one Worker of an entity: built from its program's arguments and what the fleet adds, run, drained.
+"""The one Worker of an entity: built from its program's arguments and what the fleet adds, run, drained, and
+asked to evict.
 
 Knows the SDK's Worker; nothing of the supervisor, and of the Cluster only whether it is polled.
 """
@@ -11,6 +12,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.references import ProgramError
 from temporal_fleet.entity.vitals import Vitals
 from temporal_fleet.protocol.spec import EntitySpec
@@ -28,7 +30,12 @@ class EntityWorker:
     """Raises ProgramError when the SDK does not accept the arguments."""
 
     def __init__(
-        self, spec: EntitySpec, arguments: Mapping[str, Any], client: Client, vitals: Vitals
+        self,
+        spec: EntitySpec,
+        arguments: Mapping[str, Any],
+        client: Client,
+        vitals: Vitals,
+        recorder: Recorder,
     ) -> None:
         try:
             self._worker = Worker(
@@ -46,6 +53,8 @@ class EntityWorker:
                 f'program = "{spec.program.program}": the SDK\'s Worker refuses its arguments: '
                 f"{_cause(error)}; correct the program, or the pool's `worker`"
             ) from error
+        self.recorder = recorder
+        recorder.install(self._worker)
         self._vitals = vitals
         self._shutdown: asyncio.Task[None] | None = None
 
@@ -65,6 +74,11 @@ class EntityWorker:
             if self._worker.is_running:
                 self._vitals.drain()
             pause = min(pause * _GROWTH, _LAST_LOOK)
+
+    def request_eviction(self, run_id: str) -> None:
+        """Have the SDK evict a run, at the next moment at which no Workflow Task of it is in hand. A run that
+        it does not know is nothing to it."""
+        self._worker._bridge_worker.request_workflow_eviction(run_id)
 
     def drain(self) -> None:
         """Stop polling; `run` returns when what runs has finished, or was cancelled after `drain`."""

@@ -1,0 +1,102 @@
+"""Evicting executions: which of them an order means, getting the SDK to do it, giving their memory back.
+
+Why and when is the supervisor's to say. Answers each order, and does one after the other.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from temporal_fleet.entity.executions import Execution, Executions
+from temporal_fleet.entity.memory import Memory, give_back, own_memory
+from temporal_fleet.protocol.messages import Evict, Evicted
+
+_PATIENCE = 3.0
+"""Seconds without any of them leaving: the rest is passed over."""
+_PAUSE = 0.005
+_AT_ONCE = 64
+"""Evictions asked for and not done yet: a Workflow Task that comes meanwhile waits for them."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    executions: list[Execution]
+    passed_over: int
+    """Asked for by name, and running."""
+
+
+def choose(executions: Executions, order: Evict, now: float) -> Choice:
+    """What an order means; `now` in seconds since the epoch."""
+    recent_first = sorted(executions.everything(), key=lambda one: one.last_activity, reverse=True)
+    candidates = recent_first[order.keep :]
+    candidates.reverse()
+    named = set(order.run_ids)
+    blocked = [one for one in candidates if executions.is_blocked(one)]
+    chosen = [one for one in blocked if one.run_id in named]
+    running = sum(one.run_id in named for one in candidates) - len(chosen)
+    if not order.only_these:
+        idle = [one for one in blocked if one.run_id not in named and now - one.last_activity >= order.idle]
+        chosen += sorted(idle, key=lambda one: not one.closed)
+    return Choice(chosen[: order.at_most], running)
+
+
+class Evictor:
+    """For the event loop alone. `request` asks the SDK to evict a run, which it does at the next moment at
+    which no Workflow Task of it is in hand."""
+
+    def __init__(self, executions: Executions, request: Callable[[str], None]) -> None:
+        self._executions = executions
+        self._request = request
+        self._one_at_a_time = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "evictor")
+
+    async def evict(self, order: Evict) -> Evicted:
+        async with self._one_at_a_time:
+            before = await self._apart(own_memory)
+            choice = choose(self._executions, order, time.time())
+            evicted = await self._evict(choice.executions)
+            after = await self._apart(_given_back) if evicted else before
+        return Evicted(
+            entity=order.entity,
+            incarnation=order.incarnation,
+            request=order.request,
+            evicted=evicted,
+            passed_over=len(choice.executions) - evicted + choice.passed_over,
+            cached=self._executions.cached,
+            pss_before=before.pss,
+            pss_after=after.pss,
+            rss_before=before.rss,
+            rss_after=after.rss,
+        )
+
+    async def _evict(self, chosen: list[Execution]) -> int:
+        """How many are gone, once nothing more is about to go."""
+        to_ask = deque(chosen)
+        asked: list[Execution] = []
+        moved_at = time.monotonic()
+        while to_ask or asked:
+            while to_ask and len(asked) < _AT_ONCE:
+                execution = to_ask.popleft()
+                if self._executions.is_blocked(execution):
+                    self._request(execution.run_id)
+                    asked.append(execution)
+            await asyncio.sleep(_PAUSE)
+            # One that began to run goes too, when it comes to rest: nobody waits for that.
+            left = [one for one in asked if self._executions.is_blocked(one)]
+            if len(left) < len(asked):
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at > _PATIENCE:
+                break
+            asked = left
+        return sum(not self._executions.holds(one) for one in chosen)
+
+    async def _apart(self, work: Callable[[], Memory]) -> Memory:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _given_back() -> Memory:
+    give_back()
+    return own_memory()
