@@ -43,23 +43,40 @@ def served(handler: Handler) -> Iterator[str]:
             thread.join()
 
 
-def tls_in_front_of(address: str, context: ssl.SSLContext) -> Handler:
-    host, _, port = address.rpartition(":")
+def in_front_of(address: str) -> Handler:
+    """Forwards to whoever is at this address."""
 
     def forward(connection: socket.socket) -> None:
-        with (
-            context.wrap_socket(connection, server_side=True) as outside,
-            socket.create_connection((host, int(port))) as inside,
-        ):
-            while True:
-                readable = [outside] if outside.pending() else select.select([outside, inside], [], [])[0]
-                for source in readable:
-                    data = source.recv(1 << 16)
-                    if not data:
-                        return
-                    (inside if source is outside else outside).sendall(data)
+        with _connected(address) as inside:
+            _forward(connection, inside)
 
     return forward
+
+
+def tls_in_front_of(address: str, context: ssl.SSLContext) -> Handler:
+    def forward(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as outside, _connected(address) as inside:
+            _forward(outside, inside)
+
+    return forward
+
+
+def _connected(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)))
+
+
+def _forward(outside: socket.socket, inside: socket.socket) -> None:
+    """Until one of them hangs up."""
+    while True:
+        # What TLS has taken off the socket already, select does not see.
+        waiting = isinstance(outside, ssl.SSLSocket) and outside.pending()
+        readable = [outside] if waiting else select.select([outside, inside], [], [])[0]
+        for source in readable:
+            data = source.recv(1 << 16)
+            if not data:
+                return
+            (inside if source is outside else outside).sendall(data)
 
 
 def turning_away_with(status: int) -> Handler:
