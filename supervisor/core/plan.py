@@ -120,7 +120,10 @@ def reload_steps(
         known = {e.ordinal for e in places}
         more = "more entities" if name in current else "new pool"
         steps += [Step("start", f"{name}-{n}", more) for n in range(1, pool.desired + 1) if n not in known]
-        steps += [Step("stop", e.id, "fewer entities") for e in places if e.ordinal > pool.desired]
+        # Surplus that stands in for one that is being replaced goes by itself.
+        so_far = current[name].desired if name in current else max(known, default=0)
+        fewer = [e for e in places if pool.desired < e.ordinal <= so_far]
+        steps += [Step("stop", e.id, "fewer entities") for e in fewer]
         staying = sum(e.ordinal <= pool.desired for e in places)
         reason = _why_replace(current.get(name), pool)
         if reason and staying:

@@ -64,6 +64,20 @@ def test_a_surplus_one_stays_while_a_wanted_one_may_come_back() -> None:
     assert moves(orders(2), [place(1), place(2, State.FAILED), place(3)]).leave == ("orders-3",)
 
 
+def test_one_to_be_recycled_is_replaced_like_an_outdated_one() -> None:
+    members = [place(1, recycle="old"), place(2)]
+    assert moves(orders(2), members) == Moves(add=(3,))
+    members.append(place(3))
+    assert moves(orders(2), members) == Moves(leave=("orders-1",))
+    members[0] = place(1, State.WAITING)
+    assert moves(orders(2), members) == Moves(start=("orders-1",))
+
+
+def test_a_surplus_one_to_be_recycled_goes_first_and_once() -> None:
+    members = [place(1), place(2), place(3, recycle="old"), place(4)]
+    assert moves(orders(2), members).leave == ("orders-3", "orders-4")
+
+
 @pytest.mark.parametrize(("meaning", "goes_on"), [(Verdict.LEFT, True), (Verdict.CRASH, False)])
 def test_a_roll_goes_past_a_place_that_ended_in_order_and_waits_at_one_that_crashed(
     meaning: Verdict, goes_on: bool
@@ -197,6 +211,20 @@ def test_the_plan_of_changed_policies_replaces_nobody() -> None:
         "change orders: policies changed: applied without a restart",
         "keep 12 entities: untouched",
     ]
+
+
+def test_the_plan_leaves_out_who_stands_in_for_one_that_is_recycled() -> None:
+    pools = by_name(orders(1))
+    entities = {entity.id: entity for entity in (place(1, recycle="old"), place(2))}
+    assert reload_steps(pools, entities, pools) == (Step("keep", "1 entity", "untouched"),)
+
+
+def test_the_plan_tells_of_another_memory_budget() -> None:
+    pools = by_name(make_pool("orders", 1))
+    assert reload_steps(pools, {}, pools, budget=(1, 1)) == reload_steps(pools, {}, pools)
+    assert reload_steps(pools, {}, pools, budget=(1, None))[-1] == Step(
+        "change", "memory_budget", "applied without a restart"
+    )
 
 
 def test_the_plan_tells_places_in_their_own_order() -> None:
