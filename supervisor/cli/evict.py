@@ -75,7 +75,7 @@ def evict(
     """Evict blocked executions and give their memory back.
 
     The least recently active go first. Each resurrects when an event comes for it: nothing is lost but the
-    time of a replay. Say which: --idle and --keep (of both, what both allow), or --all, or --run."""
+    time of a replay. Say which: --idle, --keep (with both: what both allow), --all, or --run."""
     _must_choose(conditions=idle is not None or keep is not None, everything=everything, runs=bool(run_ids))
     with Supervisor(place) as supervisor:
         report = supervisor.status()

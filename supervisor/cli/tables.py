@@ -104,8 +104,9 @@ def _recoveries(recoveries: Sequence[RecoveryReport]) -> list[str]:
 
 
 def _suspects(suspects: Sequence[SuspectReport]) -> list[str]:
-    """What entities died of, as far as anyone can tell: most deaths first."""
-    worst = sorted(suspects, key=lambda suspect: -suspect.deaths)
+    """What entities died of, as far as anyone can tell: most deaths first. One death speaks against nobody:
+    all that was in hand is a suspect then."""
+    worst = sorted((each for each in suspects if each.deaths > 1), key=lambda suspect: -suspect.deaths)
     lines = []
     for suspect in worst[:_MOST_LOSSES]:
         of = f" of workflow {suspect.workflow_id}" if suspect.workflow_id else ""
@@ -116,7 +117,7 @@ def _suspects(suspects: Sequence[SuspectReport]) -> list[str]:
             f"suspect: {suspect.type}, {what} (run {suspect.run_id}), in hand at "
             f"{count(suspect.deaths, 'death')}"
         )
-    return lines + _and_more(suspects)
+    return lines + _and_more(worst)
 
 
 def _and_more(reports: Sequence[object]) -> list[str]:

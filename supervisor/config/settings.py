@@ -205,7 +205,7 @@ class Memory(Table):
 
 
 class Recycle(Table):
-    """When an entity is replaced for its age, with some jitter, start before stop. Absent: never."""
+    """When an entity that is well is replaced, give or take 10 %, start before stop. Absent: never."""
 
     max_age: Annotated[float, DurationBetween(minimum=1.0)] | None = Field(
         default=None, description="Since it was forked.", examples=["24h"]

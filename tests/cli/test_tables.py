@@ -113,19 +113,19 @@ def suspect(number: int, deaths: int, *, kind: str = "activity") -> SuspectRepor
 
 def test_suspects_are_told_those_with_the_most_deaths_first() -> None:
     alone = SuspectReport(
-        kind="activity", workflow_id="", run_id="r", activity_id="import", type="load", deaths=1
+        kind="activity", workflow_id="", run_id="r", activity_id="import", type="load", deaths=2
     )
-    suspects = [alone, suspect(1, 2), suspect(2, 3, kind="workflow")]
+    suspects = [suspect(0, 1), suspect(1, 2), alone, suspect(2, 3, kind="workflow")]
     text = shown(msgspec.structs.replace(report(pools=[pool()], entities=[entity()]), suspects=suspects), 120)
     assert text.endswith(
         "\n\nsuspect: OrderWorkflow, workflow order-2 (run run-2), in hand at 3 deaths\n"
         "suspect: ship, activity 7 of workflow order-1 (run run-1), in hand at 2 deaths\n"
-        "suspect: load, activity import (run r), in hand at 1 death\n"
+        "suspect: load, activity import (run r), in hand at 2 deaths\n"
     ), text
 
 
 def test_a_death_with_many_activities_in_hand_fills_no_screen() -> None:
-    suspects = [suspect(number, 1) for number in range(100)]
+    suspects = [suspect(number, 2) for number in range(100)]
     text = shown(msgspec.structs.replace(report(pools=[pool()], entities=[entity()]), suspects=suspects), 80)
     assert text.count("suspect:") == 5
     assert text.endswith("\nand 95 more: `status --json` has them all\n")

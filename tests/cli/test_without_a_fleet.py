@@ -14,13 +14,16 @@ from temporal_fleet.protocol.rundir import RunDirectory
 from tests.cli.command import ARGV, Command
 
 COMMANDS = (
-    *("demo", "run", "init", "check", "up", "status", "events"),
-    *("plan", "reload", "scale", "restart", "dump", "stop", "completion"),
+    *("demo", "run", "init", "check", "up", "status", "executions", "events"),
+    *("plan", "reload", "scale", "restart", "evict", "dump", "stop", "completion"),
 )
 OPERATOR_COMMANDS = (
     ("status",),
     ("status", "--json"),
     ("status", "--watch"),
+    ("executions",),
+    ("executions", "orders", "--json"),
+    ("evict", "orders", "--all"),
     ("plan",),
     ("events",),
     ("reload",),
@@ -190,6 +193,9 @@ def test_a_run_directory_whose_path_is_too_long_for_sockets(command: Command, fo
         ("scale", "orders=-1"),
         ("scale", "orders=1", "orders=2"),
         ("scale",),
+        ("executions", "--sort", "size"),
+        ("evict", "--all"),
+        ("evict", "orders", "--fleet", "shop"),
         ("run", "shop.orders"),
         ("run", "shop.orders", "-q", "orders", "-n", "-1"),
         ("init", "--embedded", "--address", "a:1"),

@@ -1,7 +1,8 @@
 """README.md does what it says: each of its commands is run, in its order, in a fresh copy of the sources.
 
 A block of `sh` is a terminal; what stays in the foreground there is left running while the next blocks are
-gone through, until its place is needed. A block of `toml` is what the text before it calls it: fleet.toml.
+gone through, until its place is needed. A block of `toml` is what the text before it calls it: fleet.toml,
+or, where it names no program, what is to be added to it.
 """
 
 import os
@@ -45,6 +46,10 @@ class Reader:
 
     def write_config(self, text: str) -> None:
         (self.folder / "fleet.toml").write_text(text)
+
+    def add_to_config(self, text: str) -> None:
+        config = self.folder / "fleet.toml"
+        config.write_text(f"{config.read_text()}\n{text}")
 
     def type(self, line: str) -> str:
         """Run one line; what it printed."""
@@ -110,8 +115,11 @@ def test_every_command_does_what_it_says(here: Session) -> None:
     printed: dict[str, str] = {}
     for language, block in _blocks(README.read_text()):
         if language == "toml":
-            reader.interrupt()
-            reader.write_config(block)
+            if "program = " in block:
+                reader.interrupt()
+                reader.write_config(block)
+            else:
+                reader.add_to_config(block)
         elif language == "sh":
             for line in _lines(block):
                 printed[line] = reader.type(line)
