@@ -134,13 +134,14 @@ class Requests:
 
     def _plan(self, fleet: Fleet, asker: _Asker) -> None:
         try:
-            wanted = self._configuration.propose().pools
+            wanted = self._configuration.propose()
         except ReloadRefused as refused:
             self._reply(asker, Rejected(id=asker.request, problems=list(refused.problems)))
             return
+        budget = fleet.budget, wanted.budget
         steps = [
             StepReport(action=step.action, target=step.target, reason=step.reason)
-            for step in reload_steps(fleet.pools, fleet.entities, wanted)
+            for step in reload_steps(fleet.pools, fleet.entities, wanted.pools, budget=budget)
         ]
         self._reply(asker, PlanReply(id=asker.request, steps=steps))
 
