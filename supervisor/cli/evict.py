@@ -134,10 +134,8 @@ def _total(reports: list[EvictionReport]) -> str:
     evicted = sum(report.evicted for report in reports)
     back = sum(report.freed_bytes for report in reports)
     answered = sum(not report.problem for report in reports)
-    return (
-        f"evicted {count(evicted, 'execution')} from {count(answered, 'entity', 'entities')}; "
-        f"{_signed(back)} came back"
-    )
+    told = f"evicted {count(evicted, 'execution')} from {count(answered, 'entity', 'entities')}"
+    return f"{told}; {size(back) if back > 0 else 'no memory'} came back"
 
 
 def _told(report: EvictionReport, cell: str) -> str:

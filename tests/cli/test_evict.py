@@ -142,6 +142,14 @@ def test_the_answer_is_a_table_with_a_total(command: Command, run_dir: Path, fle
     assert max(len(line) for line in done.out.splitlines()) <= 80
 
 
+def test_an_entity_that_grew_meanwhile_gave_nothing_back(
+    command: Command, run_dir: Path, fleet: StatusReport
+) -> None:
+    with stand_in(run_dir, replying(fleet, evicted("orders-1", 1, freed_bytes=-MIB))):
+        done = command("evict", "orders-1", "--all", *SHOP)
+    assert done.out.endswith("\nevicted 1 execution from 1 entity; no memory came back\n"), done
+
+
 def test_the_answer_as_json(command: Command, run_dir: Path, fleet: StatusReport) -> None:
     with stand_in(run_dir, replying(fleet, evicted("orders-1", 3))):
         done = command("evict", "orders-1", "--keep", "9", "--json", *SHOP)
