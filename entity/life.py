@@ -100,6 +100,9 @@ def _live(spec: EntitySpec, loaded: LoadedProgram) -> ExitCode:
     ending = life.run()
     box.write_last_words(ending.reason)
     drained = ending.code in (ExitCode.STOPPED, ExitCode.ORPHANED)
+    if drained:
+        # It took leave of the Cluster. Who finds the box later, with no exit status, has nothing to recover.
+        box.write_identity("")
     log.log(
         logging.INFO if drained else logging.ERROR,
         ending.reason,

@@ -208,6 +208,8 @@ def test_an_orphan_works_on_then_drains_by_itself(
     assert cluster.run(handle.result()) == f"hello you from {life.pid}"
     assert bus_message_before_the_end(bus, life) == "orphaned"
     assert "supervisor" in life.expect(ExitCode.ORPHANED)
+    # Whoever finds its black box is not to recover what it released itself.
+    assert life.blackbox().identity == ""
 
 
 def test_a_new_supervisor_on_the_same_path_keeps_an_orphan_at_work(

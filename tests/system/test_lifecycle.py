@@ -67,6 +67,11 @@ def test_after_sigkill_of_the_supervisor_helpers_go_and_entities_drain(make_flee
     fleet.kill_supervisor()
     wait_until(lambda: not any(is_alive(p) for p in helpers), what="fork server and agent are gone")
     wait_until(lambda: not any(is_alive(p) for p in entities), what="orphans drained by themselves")
+    # They left nothing that the next supervisor would have to recover.
+    fleet.start()
+    fleet.wait_running()
+    assert "entity.found-dead" not in fleet.log_text()
+    assert not list(fleet.run_dir.entities.glob("*.1.*"))
 
 
 def test_a_new_supervisor_drains_what_it_finds_and_keeps_the_places(make_fleet: MakeFleet) -> None:
