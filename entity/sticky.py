@@ -7,6 +7,7 @@ Task went over that queue. Nothing is done with the queue here.
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -14,18 +15,29 @@ from temporalio.api.enums.v1 import EventType, TaskQueueKind
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from temporal_fleet.protocol.blackbox import BlackBoxWriter
 
 _TAIL = 10
 """Events: the task that made us look is among the last ones."""
+_LOOKS = 2
+"""At one history. The task of an update is not written there before it is done."""
 _TIMEOUT = timedelta(seconds=5)
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _GROWTH = 2.0
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """An execution whose history may tell, and how often it was asked in vain."""
+
+    workflow_id: str
+    run_id: str
+    looks: int = 0
 
 
 class StickyQueue:
@@ -36,36 +48,27 @@ class StickyQueue:
         """Whether there still is a name to be learnt: there is one in a Worker's life."""
         self._client = client
         self._box = box
-        self._look: asyncio.Task[None] | None = None
-        self._next_look = 0.0
+        self._latest: _Seen | None = None
+        self._search: asyncio.Task[None] | None = None
         self._pause = _FIRST_PAUSE
 
     def sticky_task_seen(self, workflow_id: str, run_id: str) -> None:
         """A task of this execution most likely came over the sticky queue. Returns at once."""
-        now = asyncio.get_running_loop().time()
-        if not self.wanted or now < self._next_look or (self._look is not None and not self._look.done()):
+        if not self.wanted:
             return
-        self._next_look = now + self._pause
-        self._pause = min(self._pause * _GROWTH, _LONGEST_PAUSE)
-        self._look = asyncio.create_task(self._learn(workflow_id, run_id))
+        self._latest = _Seen(workflow_id, run_id)
+        if self._search is None or self._search.done():
+            self._search = asyncio.create_task(self._learn())
 
-    async def _learn(self, workflow_id: str, run_id: str) -> None:
+    async def _learn(self) -> None:
         try:
-            answer = await self._client.workflow_service.get_workflow_execution_history_reverse(
-                GetWorkflowExecutionHistoryReverseRequest(
-                    namespace=self._client.namespace,
-                    execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
-                    maximum_page_size=_TAIL,
-                ),
-                timeout=_TIMEOUT,
-            )
-            name = _name_in(answer.history.events, self._client.identity)
-            if name is not None:
-                self._box.write_sticky_queue(name)
-                self.wanted = False
-        except RPCError as error:
-            # The Cluster is away, or the execution is gone: another one will tell.
-            _logger.debug("the sticky queue's name is not known yet: %s", error)
+            while self.wanted and (seen := self._latest) is not None:
+                self._latest = None
+                again = await self._look_at(seen)
+                if self.wanted:
+                    await asyncio.sleep(self._pause)
+                    self._pause = min(self._pause * _GROWTH, _LONGEST_PAUSE)
+                self._latest = self._latest or again
         except Exception:
             self.wanted = False
             _logger.exception(
@@ -73,10 +76,30 @@ class StickyQueue:
                 "stall for the sticky time-out; please report this"
             )
 
+    async def _look_at(self, seen: _Seen) -> _Seen | None:
+        """Return what is worth another look, if this was in vain and nothing newer comes."""
+        try:
+            answer = await self._client.workflow_service.get_workflow_execution_history_reverse(
+                GetWorkflowExecutionHistoryReverseRequest(
+                    namespace=self._client.namespace,
+                    execution=WorkflowExecution(workflow_id=seen.workflow_id, run_id=seen.run_id),
+                    maximum_page_size=_TAIL,
+                ),
+                timeout=_TIMEOUT,
+            )
+        except RPCError as error:
+            _logger.debug("the sticky queue's name is not known yet: %s", error)
+            return None if error.status is RPCStatusCode.NOT_FOUND else seen
+        name = sticky_queue_name(answer.history.events, self._client.identity)
+        if name is not None:
+            self._box.write_sticky_queue(name)
+            self.wanted = False
+        return replace(seen, looks=seen.looks + 1) if seen.looks + 1 < _LOOKS else None
 
-def _name_in(events: Iterable[HistoryEvent], identity: str) -> str | None:
-    """From the latest scheduled Workflow Task alone: an earlier one may be of an earlier life under the same
-    identity, which has the PID in it and no more. Latest event first."""
+
+def sticky_queue_name(events: Iterable[HistoryEvent], identity: str) -> str | None:
+    """The queue of the latest scheduled Workflow Task, if it is a sticky one of this identity. One before it
+    may be of an earlier life: an identity has the PID in it, and no more. Latest event first."""
     for event in events:
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
             queue = event.workflow_task_scheduled_event_attributes.task_queue

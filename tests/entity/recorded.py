@@ -154,6 +154,11 @@ class CountTo:
     def tick(self) -> None:
         self._seen += 1
 
+    @workflow.update
+    async def count(self) -> int:
+        self._seen += 1
+        return self._seen
+
     @workflow.query
     def seen(self) -> int:
         return self._seen

@@ -5,8 +5,10 @@ import threading
 from pathlib import Path
 
 from temporalio.api.enums.v1 import EventType, TaskQueueKind
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
+from temporal_fleet.entity.sticky import sticky_queue_name
 from tests.conftest import DevServer
 from tests.entity.recorded import WORKFLOWS, CountTo, Recorded, new_identity, recorded_worker
 from tests.entity.servers import in_front_of, served
@@ -24,8 +26,8 @@ async def sticky_queues(handle: WorkflowHandle[CountTo, int]) -> list[str]:
     return [queue.name for queue in queues if queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY]
 
 
-async def start(client: Client, task_queue: str, number: int = 100) -> WorkflowHandle[CountTo, int]:
-    return await client.start_workflow(CountTo.run, number, id=f"w-{task_queue}", task_queue=task_queue)
+async def start(client: Client, task_queue: str) -> WorkflowHandle[CountTo, int]:
+    return await client.start_workflow(CountTo.run, 100, id=f"w-{task_queue}", task_queue=task_queue)
 
 
 async def tick(handle: WorkflowHandle[CountTo, int], recorded: Recorded) -> None:
@@ -59,6 +61,18 @@ async def test_the_name_is_the_one_in_history(dev_server: DevServer, task_queue:
         await handle.terminate()
 
 
+async def test_an_update_tells_the_name_although_its_task_is_written_late(
+    dev_server: DevServer, task_queue: str, tmp_path: Path
+) -> None:
+    client = await Client.connect(dev_server.address, identity=new_identity())
+    async with recorded_worker(client, task_queue, tmp_path / "box", workflows=WORKFLOWS) as recorded:
+        handle = await start(client, task_queue)
+        await eventually(lambda: recorded.executions.blocked == 1, what="the first task")
+        assert await handle.execute_update(CountTo.count) == 1
+        assert [await learnt(recorded)] == await sticky_queues(handle)
+        await handle.terminate()
+
+
 async def test_an_earlier_life_under_the_same_identity_is_not_taken_for_this_one(
     dev_server: DevServer, task_queue: str, tmp_path: Path
 ) -> None:
@@ -80,6 +94,23 @@ async def test_an_earlier_life_under_the_same_identity_is_not_taken_for_this_one
     assert names[0] != names[1]
     assert names == list(dict.fromkeys(await sticky_queues(handle)))
     await handle.terminate()
+
+
+def scheduled(kind: TaskQueueKind.ValueType, name: str) -> HistoryEvent:
+    event = HistoryEvent(event_type=EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED)
+    queue = event.workflow_task_scheduled_event_attributes.task_queue
+    queue.name, queue.kind = name, kind
+    return event
+
+
+def test_only_the_latest_task_tells_the_name() -> None:
+    ours = scheduled(TaskQueueKind.TASK_QUEUE_KIND_STICKY, "shop/orders-1@host:42-abc")
+    normal = scheduled(TaskQueueKind.TASK_QUEUE_KIND_NORMAL, "shop/orders-1@host:42-abc")
+    begun = HistoryEvent(event_type=EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED)
+    assert sticky_queue_name([begun, ours, normal], "shop/orders-1@host:42") == "shop/orders-1@host:42-abc"
+    assert sticky_queue_name([begun, normal, ours], "shop/orders-1@host:42") is None
+    assert sticky_queue_name([begun, ours], "shop/orders-1@host:4") is None
+    assert sticky_queue_name([begun], "shop/orders-1@host:42") is None
 
 
 async def test_a_cluster_that_is_away_only_delays_it(
@@ -106,16 +137,10 @@ async def test_a_cluster_that_is_away_only_delays_it(
         async with recorded_worker(
             client, task_queue, tmp_path / "box", workflows=WORKFLOWS, reader=reader
         ) as recorded:
-            handle = await start(client, task_queue, 1_000_000)
+            handle = await start(client, task_queue)
             await eventually(lambda: recorded.executions.blocked == 1, what="the first task")
             await tick(handle, recorded)
             await eventually(turned_away.is_set, what="an attempt to read the history")
             away.clear()
-
-            async def learnt_with_one_more_task() -> str:
-                await tick(handle, recorded)
-                return recorded.contents.sticky_queue
-
-            name = await eventually(learnt_with_one_more_task, what="the name, once the Cluster is there")
-            assert {name} == set(await sticky_queues(handle))
+            assert [await learnt(recorded)] == await sticky_queues(handle)
             await handle.terminate()
