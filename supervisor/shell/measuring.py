@@ -19,7 +19,7 @@ from temporal_fleet.supervisor.shell.vitals import proportional_bytes, resident_
 INTERVAL = 1.0
 NEAR = 0.9
 """Part of the budget from which it counts as near."""
-_ALLOWANCE = 0.005
+_ALLOWANCE = 0.002
 """Seconds for reading PSS in one round, while the budget is not near."""
 
 

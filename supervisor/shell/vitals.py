@@ -20,7 +20,8 @@ class Memory:
 def resident_bytes(pid: int) -> int | None:
     """RSS; None when the process is gone, or only its zombie is left."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+        with Path(f"/proc/{pid}/statm").open("rb", buffering=0) as statm:
+            pages = int(statm.read().split()[1])
     # Gone, or no descriptor left: a figure less, no more.
     except OSError:
         return None
