@@ -18,6 +18,8 @@ from temporal_fleet.supervisor.core.restart import (
 )
 from temporal_fleet.supervisor.core.states import Change, State
 
+_ORDERED = frozenset({Leaving.ORDERED, Leaving.STUCK, Leaving.SURVIVOR})
+
 
 def died(draft: Draft, event: events.Died) -> None:
     entity = draft.life(event.entity, event.incarnation)
@@ -33,7 +35,7 @@ def died(draft: Draft, event: events.Died) -> None:
     judgement = poison.judge(draft, entity, outcome, event.estate)
     recoveries.begin(draft, entity, outcome, event.estate, judgement.verdicts)
     pool = _pool_of_version(draft, entity)
-    if entity.leaving in {Leaving.ORDERED, Leaving.SURVIVOR} or draft.phase is not Phase.RUNNING:
+    if entity.leaving in _ORDERED or draft.phase is not Phase.RUNNING:
         draft.emit("entity.stopped", Level.INFO, outcome.cause, entity)
         begin_anew(draft, entity)
     elif pool is None:

@@ -155,7 +155,7 @@ def expire(draft: Draft) -> None:
             ready = entity.state is State.READY
             leaving = _leave(draft, entity, Leaving.HUNG, DUMP_BEFORE_KILL) if ready else entity
             limit = draft.now + DUMP_BEFORE_KILL
-            why = Leaving.HUNG if ready else Leaving.STUCK
+            why = Leaving.STUCK if entity.leaving is Leaving.ORDERED else Leaving.HUNG
             draft.set(leaving, leaving=why, deadline=limit, reason=told)
         elif entity.deadline is None or draft.now < entity.deadline:
             continue
@@ -193,7 +193,16 @@ def _hangs_at(entity: Entity, pool: Pool | None) -> float | None:
 
 
 def _leave(draft: Draft, entity: Entity, why: Leaving, limit: float) -> Entity:
-    return draft.change(entity, Change.LEAVE, leaving=why, deadline=draft.now + limit, pressure=Pressure.NONE)
+    # Nobody expects to hear of one that starts: its silence counts from now on.
+    heard = draft.now if entity.state is State.STARTING else entity.heartbeat
+    return draft.change(
+        entity,
+        Change.LEAVE,
+        leaving=why,
+        deadline=draft.now + limit,
+        heartbeat=heard,
+        pressure=Pressure.NONE,
+    )
 
 
 def _dump(draft: Draft, entity: Entity) -> None:

@@ -6,18 +6,20 @@ from dataclasses import dataclass, field
 
 from temporal_fleet.protocol.exits import Verdict, verdict
 from temporal_fleet.supervisor.core import actions as act
-from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core import estate, events
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
 from temporal_fleet.supervisor.core.fleet import (
     Fleet,
     HelperKey,
     HelperKind,
     HelperState,
+    Leaving,
     Phase,
 )
 from temporal_fleet.supervisor.core.restart import HEALTHY_AFTER, Policy, RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason
+from tests.core.recovery_books import RecoveryBooks, is_explained
 
 _DEAD = {State.WAITING, State.BACKOFF, State.STOPPED, State.FAILED}
 _WITHIN_A_LIFE = {
@@ -82,9 +84,17 @@ class Invariants:
     finished: bool = False
     seen: Counter[str] = field(default_factory=Counter)
     """What happened, so that a test can tell that it happened at all."""
+    recoveries: RecoveryBooks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recoveries = RecoveryBooks(self.seen)
 
     def of_next_supervisor(self) -> "Invariants":
-        return Invariants(incarnations=self.incarnations, seen_requests=self.seen_requests, seen=self.seen)
+        following = Invariants(
+            incarnations=self.incarnations, seen_requests=self.seen_requests, seen=self.seen
+        )
+        following.recoveries = self.recoveries.of_next_supervisor()
+        return following
 
     def check(
         self,
@@ -101,10 +111,11 @@ class Invariants:
         self.seen.update(type(action).__name__ for action in actions)
         self._deciding_again_gives_the_same(before, event, after, actions, now)
         self.may_fail.clear()
-        self._book_event(before, event, after, now)
+        self._book_event(before, event, after, actions, now)
         self._places_change_as_they_may(before, event, after, actions)
         for action in actions:
             self._book_action(before, event, after, action, now)
+        self.recoveries.check(before, event, after, actions, now)
         self._nobody_fails_without_cause(before, after)
         self._helpers_are_told(before, after, actions)
         self._nobody_is_left_to_a_dead_fork_server(after)
@@ -117,7 +128,14 @@ class Invariants:
 
     # The books
 
-    def _book_event(self, before: Fleet, event: events.Event, after: Fleet, now: float) -> None:
+    def _book_event(
+        self,
+        before: Fleet,
+        event: events.Event,
+        after: Fleet,
+        actions: tuple[act.Action, ...],
+        now: float,
+    ) -> None:
         self._clear_records(before, event, after, now)
         match event:
             case events.Found(name, incarnation):
@@ -131,7 +149,12 @@ class Invariants:
             case events.Died(name, incarnation):
                 if (life := self.lives.get(name)) and life.incarnation == incarnation:
                     del self.lives[name]
+                    may_go = self.recoveries.died(before, after, event, life.ordered)
+                    gone = act.Forget(estate.Life(name, incarnation)) in actions
+                    assert gone == may_go, f"{event}: forgotten is {gone}, not {may_go}"
                     self._book_death(before, after, event, life, now)
+            case events.FoundDead(name, incarnation):
+                self.incarnations[name] = max(incarnation, self.incarnations.get(name, 0))
             case events.ForkRefused(name, incarnation):
                 entity = before.entities.get(name)
                 if (life := self.lives.get(name)) and life.incarnation == incarnation and entity:
@@ -197,10 +220,11 @@ class Invariants:
         elif policy.policy is Policy.NEVER or (means is Verdict.LEFT and policy.policy is Policy.ON_FAILURE):
             self._must_be(after, event, State.STOPPED)
         else:
-            self._book_crash(after, event, life, record, policy, now)
+            self._book_crash(before, after, event, life, record, policy, now)
 
     def _book_crash(
         self,
+        before: Fleet,
         after: Fleet,
         event: events.Died,
         life: Life,
@@ -208,10 +232,14 @@ class Invariants:
         policy: RestartPolicy,
         now: float,
     ) -> None:
-        record.crashes = [*(c for c in record.crashes if now - c < policy.within), now]
+        record.crashes = [c for c in record.crashes if now - c < policy.within]
+        explained = is_explained(before, after, event)
+        self.seen["explained death"] += explained
+        if not explained:
+            record.crashes.append(now)
         healthy = life.ready_at is not None and now - life.ready_at >= HEALTHY_AFTER
         record.streak = 1 if healthy else record.streak + 1
-        if len(record.crashes) > policy.max_restarts:
+        if not explained and len(record.crashes) > policy.max_restarts:
             self.seen["crash loop"] += 1
             self._must_be(after, event, State.FAILED)
             record.crashes, record.streak = [], 0
@@ -249,7 +277,11 @@ class Invariants:
                 assert pid is not None or self.helpers.get(_key(life)) != life.server_life, (
                     f"{action}, while its fork server may still fork it"
                 )
-                self._book_order(before, name)
+                if after.entities[name].leaving is Leaving.TOO_LARGE:
+                    # For what it did, whatever it had been told.
+                    life.ordered = False
+                else:
+                    self._book_order(before, name)
             case act.DumpStacks(name, incarnation, pid):
                 self._names_the_living(after, name, incarnation)
                 assert after.entities[name].pid == pid
@@ -472,9 +504,17 @@ class Invariants:
 
 
 def is_at_rest(fleet: Fleet) -> bool:
-    """Nothing is under way any more."""
-    return fleet.pending is None and all(
-        entity.state in {State.READY, State.STOPPED, State.FAILED} for entity in fleet.entities.values()
+    """Nothing is under way any more. Nobody is recycled in a pool with places given up: it would shrink."""
+    ended = {State.STOPPED, State.FAILED}
+    given_up = {entity.pool for entity in fleet.entities.values() if entity.state in ended}
+    return (
+        fleet.pending is None
+        and not fleet.recoveries
+        and all(
+            entity.state in ended
+            or (entity.state is State.READY and (not entity.recycle or entity.pool in given_up))
+            for entity in fleet.entities.values()
+        )
     )
 
 

@@ -12,13 +12,22 @@ from random import Random, randrange
 
 from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.supervisor.core import events
-from temporal_fleet.supervisor.core.fleet import HelperKind, Phase, Pool, Rollout
+from temporal_fleet.supervisor.core.estate import Estate, Life
+from temporal_fleet.supervisor.core.fleet import (
+    AGENT,
+    HelperKind,
+    MemoryLimits,
+    Phase,
+    Pool,
+    RecyclePolicy,
+    Rollout,
+)
 from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import FleetState, fleet_state
 from tests.core.invariants import converged, is_at_rest
 from tests.core.pools import make_pool
-from tests.core.world import ENDS, ClusterIs, Doing, EntityProcess, Faults, World
+from tests.core.world import ENDS, MEBIBYTE, ClusterIs, Doing, EntityProcess, Faults, World
 
 CHAOS = Faults(
     boot_crash=0.1,
@@ -31,6 +40,9 @@ CHAOS = Faults(
     slow_search=0.3,
     drain_overrun=0.1,
     drain_crash=0.1,
+    box_lost=0.02,
+    answer_lost=0.2,
+    growth=0.3,
     repeated=0.1,
 )
 REST_WITHIN = 2_000.0
@@ -59,6 +71,15 @@ def random_pool(random: Random, name: str) -> Pool:
         drain=random.choice((0.5, 5.0)),
         hang=random.choice((2.5, 10.0)),
         boot=random.choice((2.0, 10.0)),
+        memory=MemoryLimits(
+            evict_above=random.choice((None, 100 * MEBIBYTE)),
+            recycle_above=random.choice((None, 150 * MEBIBYTE)),
+            kill_above=random.choice((None, 200 * MEBIBYTE)),
+        ),
+        recycle=RecyclePolicy(
+            max_age=random.choice((None, None, 400.0)), max_tasks=random.choice((None, 500))
+        ),
+        poison_after=random.choice((0, 1, 2, 3, 3)),
     )
 
 
@@ -82,7 +103,15 @@ def varied(random: Random, pools: dict[str, Pool]) -> dict[str, Pool]:
         case 3:
             return {**pools, name: replace(pools[name], revision=pool.revision, digest=pool.digest)}
         case _:
-            kept = replace(pools[name], restart=pool.restart, hang=pool.hang, rollout=pool.rollout)
+            kept = replace(
+                pools[name],
+                restart=pool.restart,
+                hang=pool.hang,
+                rollout=pool.rollout,
+                memory=pool.memory,
+                recycle=pool.recycle,
+                poison_after=pool.poison_after,
+            )
             return {**pools, name: kept}
 
 
@@ -119,6 +148,12 @@ def hang_fork_server(world: World) -> None:
         world.random.choice(servers).hung = True
 
 
+def hang_agent(world: World) -> None:
+    if agent := world.helpers.get(AGENT):
+        agent.hung = True
+        world.after(world.random.choice((5.0, 90.0)), world.kill_helper, agent)
+
+
 def turn_cluster(world: World) -> None:
     world.turn_cluster(world.random.choice(list(ClusterIs)))
 
@@ -144,6 +179,10 @@ def hear_the_past(world: World) -> None:
     if not world.past:
         return
     name, incarnation = world.random.choice(world.past[-50:])
+    life = Life(name, incarnation)
+    if life in world.fleet.recoveries:
+        # It is not over for the agent.
+        return
     make: Callable[[], events.Event] = world.random.choice(
         (
             lambda: events.Greeted(name, incarnation, 7),
@@ -152,7 +191,11 @@ def hear_the_past(world: World) -> None:
             lambda: events.LeftByItself(name, incarnation, "signal"),
             lambda: events.Forked(name, incarnation, 7),
             lambda: events.ForkRefused(name, incarnation, "late"),
-            lambda: events.Died(name, incarnation, 1, None),
+            lambda: events.Died(name, incarnation, 1, None, "", Estate(cached=1)),
+            lambda: events.Recovered(life, 1, 1, 1, 1, 1, 0.1, ""),
+            lambda: events.RecoveryDelayed(life, "late"),
+            lambda: events.ClosedFound(name, incarnation, ("run-1",)),
+            lambda: events.Evicted(name, incarnation, 1, 1, 2, 1),
             lambda: events.Greeted("stranger-1", 3, 7),
         )
     )
@@ -192,6 +235,7 @@ OPERATIONS: dict[Callable[[World], None], int] = {
     leave_by_itself: 5,
     kill_helper: 5,
     hang_fork_server: 2,
+    hang_agent: 2,
     turn_cluster: 3,
     flap_cluster: 1,
     stall: 2,
@@ -210,6 +254,9 @@ def come_to_rest(world: World) -> None:
     world.faults = Faults()
     world.broken.clear()
     world.crashing.clear()
+    for helper in tuple(world.helpers.values()):
+        if helper.key == AGENT and helper.hung:
+            world.kill_helper(helper)
     world.turn_cluster(ClusterIs.UP)
     _settle(world)
     if any(entity.state is not State.READY for entity in world.fleet.entities.values()):
@@ -267,7 +314,7 @@ def run(seed: int, limit: int) -> World:
         elif ending < 0.8:
             if ending < 0.65:
                 come_to_rest(world)
-            world.lose_supervisor()
+            world.lose_supervisor(with_entities=random.choice((0.0, 0.3, 1.0)))
             world.start(random_pools(random))
         else:
             come_to_an_end(world, now=random.random() < 0.5)

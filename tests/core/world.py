@@ -16,6 +16,7 @@ from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
+from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life, Suspect
 from temporal_fleet.supervisor.core.fleet import (
     AGENT,
     DEV_SERVER,
@@ -25,8 +26,13 @@ from temporal_fleet.supervisor.core.fleet import (
     Pool,
 )
 from tests.core.invariants import Invariants
+from tests.core.work import Work
 
 HEARTBEAT = 1.0
+MEASURED_EVERY = 1.0
+MEBIBYTE = 2**20
+EMPTY_RSS = 60 * MEBIBYTE
+EXECUTION = MEBIBYTE
 
 
 class Doing(Enum):
@@ -51,11 +57,23 @@ class EntityProcess:
     known: bool = False
     """The shell has heard of its PID."""
     reaped: bool = False
+    cached: int = 0
+    leaked: int = 0
+    """Bytes that no eviction brings back."""
+    tasks: int = 0
     exit: tuple[int | None, str | None] = (None, None)
 
     @property
     def alive(self) -> bool:
         return self.doing is not Doing.DEAD
+
+    @property
+    def life(self) -> Life:
+        return Life(self.entity, self.incarnation)
+
+    @property
+    def rss(self) -> int:
+        return EMPTY_RSS + self.cached * EXECUTION + self.leaked
 
 
 @dataclass(slots=True, eq=False)
@@ -87,6 +105,12 @@ class Faults:
     slow_search: float = 0.0
     drain_overrun: float = 0.0
     drain_crash: float = 0.0
+    box_lost: float = 0.0
+    """It died before it wrote its black box, or in the middle of that."""
+    answer_lost: float = 0.0
+    """An eviction, or the search for closed executions, is never answered."""
+    growth: float = 0.0
+    """Entities take executions into their caches, and some leak."""
     repeated: float = 0.0
     """A message arrives twice, the second time late."""
 
@@ -108,6 +132,12 @@ class World:
     """Digests whose entities all die in boot."""
     past: list[tuple[str, int]] = field(default_factory=list)
     """Lives that are over, for messages that come too late."""
+    work: Work = field(default_factory=Work)
+    boxes: dict[Life, Estate] = field(default_factory=dict)
+    """The black boxes of the dead that were not forgotten."""
+    saved: tuple[Suspect, ...] = ()
+    """What the state directory knows."""
+    supervisors: int = 0
     finished: bool = False
     fleet: Fleet = field(init=False)
     invariants: Invariants = field(init=False)
@@ -151,12 +181,22 @@ class World:
 
     def start(self, pools: dict[str, Pool]) -> None:
         """A supervisor starts, and finds what an earlier one left behind."""
-        self.deliver(events.Started(pools))
-        for process in self.living():
-            self.deliver(events.Found(process.entity, process.incarnation, process.pid))
+        self.supervisors += 1
+        self.deliver(events.Started(pools, self.random.choice((None, 500 * MEBIBYTE)), self.saved))
+        finds: list[events.Event] = [
+            events.Found(process.entity, process.incarnation, process.pid) for process in self.living()
+        ]
+        finds += [events.FoundDead(life.entity, life.incarnation, box) for life, box in self.boxes.items()]
+        self.random.shuffle(finds)
+        for found in finds:
+            self.deliver(found)
+        self.after(MEASURED_EVERY, self._measure, self.supervisors)
 
-    def lose_supervisor(self) -> None:
-        """SIGKILL of the supervisor: helpers go, entities stay, what was under way is lost."""
+    def lose_supervisor(self, with_entities: float = 0.0) -> None:
+        """SIGKILL of the supervisor: helpers go, entities stay or die with it, what was under way is lost."""
+        for process in self.living():
+            if self._chance(with_entities):
+                self._die(process, None, "SIGKILL")
         self.helpers.clear()
         self._heap.clear()
         self.entities = {name: process for name, process in self.entities.items() if process.alive}
@@ -199,6 +239,18 @@ class World:
                 process = self.entities.get((entity, incarnation))
                 assert process is None or process.pid == pid
                 self.soon(self._die, process, None, "SIGKILL")
+            case act.Recover(life):
+                self.soon(self._recover, self.helpers.get(AGENT), action, False)
+            case act.Forget(life):
+                process = self.entities.get((life.entity, life.incarnation))
+                assert process is None, f"{life} is forgotten, and was not waited for: {process}"
+                self.boxes.pop(life, None)
+            case act.SaveSuspects(suspects):
+                self.saved = suspects
+            case act.FindClosed(life, at_most):
+                self.soon(self._find_closed, self.helpers.get(AGENT), life, at_most)
+            case act.Evict(life, at_most, _):
+                self.soon(self._evict, self.entities.get((life.entity, life.incarnation)), at_most)
             case act.StartHelper(key, life):
                 self._start_helper(HelperProcess(key, life))
             case act.StopHelper(key):
@@ -208,6 +260,8 @@ class World:
             case act.Finish():
                 assert not self.living(), f"finished, and still there: {self.living()}"
                 assert not self.helpers, f"finished, and still there: {self.helpers}"
+                kept = self.invariants.recoveries.given_up
+                assert self.boxes.keys() <= kept, f"finished, and nobody recovers {self.boxes.keys() - kept}"
                 self.finished = True
             case _:
                 pass
@@ -267,16 +321,77 @@ class World:
 
     def _agent_speaks(self) -> None:
         agent = self.helpers.get(AGENT)
-        if agent is not None and agent.ready:
+        if agent is not None and agent.ready and not agent.hung:
             self.soon(self._agent_says, agent)
 
     def _agent_says(self, agent: HelperProcess) -> None:
-        if not agent.alive:
+        if not agent.alive or agent.hung:
             return
         cluster = self.cluster
         reason = "" if cluster is ClusterIs.UP else f"the Cluster is {cluster.value}"
         self.deliver(
             events.ClusterChanged(cluster is not ClusterIs.DOWN, cluster is ClusterIs.REFUSING, reason)
+        )
+
+    def _recover(self, agent: HelperProcess | None, order: act.Recover, told: bool) -> None:
+        if agent is None or not agent.alive or agent.hung:
+            return
+        if self.cluster is ClusterIs.UP:
+            self.after(self.random.choice((0.01, 0.3, 4.0)), self._recovered, agent, order, "")
+        elif told and self.random.random() < 0.02:
+            self._recovered(agent, order, "the Cluster was away until it was pointless")
+        else:
+            self.after(1.0, self._recover, agent, order, True)
+            if not told:
+                self._tell_often(events.RecoveryDelayed(order.life, f"the Cluster is {self.cluster.value}"))
+
+    def _recovered(self, agent: HelperProcess, order: act.Recover, problem: str) -> None:
+        if not agent.alive or agent.hung:
+            return
+        box = self.boxes.get(order.life)
+        self.work.rule({verdict.task_token: verdict for verdict in order.verdicts}, box or NOTHING)
+        # It is said; that the agent dies meanwhile takes nothing back.
+        self.soon(self._tell_often, events.Recovered(order.life, 1, 0, 0, 1, 0, 0.1, problem))
+
+    def _find_closed(self, agent: HelperProcess | None, life: Life, at_most: int) -> None:
+        if agent is not None and agent.alive and not agent.hung and not self._chance(self.faults.answer_lost):
+            runs = tuple(f"run-{n}" for n in range(self.random.randint(0, min(at_most, 3))))
+            self._tell_often(events.ClosedFound(life.entity, life.incarnation, runs))
+
+    # Memory
+
+    def _measure(self, supervisor: int) -> None:
+        if supervisor != self.supervisors or self.finished:
+            return
+        known = [process for process in self.living() if process.known and process.connected]
+        for process in known:
+            if process.doing is Doing.POLLING and self._chance(self.faults.growth):
+                process.cached += self.random.randint(0, 40)
+                process.tasks += 20
+                process.leaked += self.random.choice((0, 0, 0, 0, 0, 0, 0, 0, 0, 30)) * MEBIBYTE
+        readings = tuple(
+            events.Reading(
+                process.entity,
+                process.incarnation,
+                process.rss,
+                process.rss // 2,
+                process.cached,
+                process.cached * 3 // 4,
+                process.tasks,
+            )
+            for process in known
+        )
+        self.deliver(events.Measured(readings))
+        self.after(MEASURED_EVERY, self._measure, supervisor)
+
+    def _evict(self, process: EntityProcess | None, at_most: int) -> None:
+        if process is None or not process.alive or process.hung or self._chance(self.faults.answer_lost):
+            return
+        before = process.rss
+        gone = min(at_most, process.cached * 3 // 4)
+        process.cached -= gone
+        self._tell_often(
+            events.Evicted(process.entity, process.incarnation, gone, process.cached, before, process.rss)
         )
 
     # Fork servers
@@ -366,6 +481,10 @@ class World:
     def _die(self, process: EntityProcess | None, code: int | None, signal: str | None) -> None:
         if process is None or not process.alive:
             return
+        if not self._chance(self.faults.box_lost):
+            drained = signal is None and code in {ExitCode.STOPPED, ExitCode.ORPHANED}
+            worked = process.doing is not Doing.BOOTING and not drained
+            self.boxes[process.life] = self.work.estate(self.random, process.connected or worked, worked)
         process.doing = Doing.DEAD
         process.exit = (code, signal) if process.ours else (None, None)
         if process.known:
@@ -379,7 +498,8 @@ class World:
         self.entities.pop(life, None)
         self.past.append(life)
         code, signal = process.exit
-        self._tell_often(events.Died(*life, code, signal))
+        box = self.boxes.get(process.life, NOTHING)
+        self._tell_often(events.Died(*life, code, signal, "", box))
 
     def _find_and_kill(self, entity: str, incarnation: int) -> None:
         """Kill(pid=None): the fork server is dead, so what it forked is there or never will be."""
