@@ -1,115 +1,68 @@
 """The cluster agent: the supervisor's hands in the Cluster. It keeps looking whether the Cluster is there,
-and says so when that changes.
+says so when that changes, and does what it is told there, any number of things at once.
 
 Run as a module, with the descriptor of its end of the pair as its argument. It holds no state that anybody
-would miss and decides nothing; it lives exactly as long as the pair.
+would miss, decides nothing, and lives exactly as long as the pair.
 """
 
 import asyncio
 import os
 import signal
 import sys
+from collections import deque
+from collections.abc import Coroutine
 from contextlib import suppress
-from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-from temporalio.client import Client
-from temporalio.runtime import Runtime
-from temporalio.service import RPCError
+import msgspec
 
-from temporal_fleet.entity import connection
+from temporal_fleet.entity.closed import find_closed
+from temporal_fleet.entity.cluster import Cluster
 from temporal_fleet.entity.process import NOT_FOR_HELPERS
+from temporal_fleet.entity.recovery import recover
 from temporal_fleet.entity.runtime import client_runtime
 from temporal_fleet.protocol.channel import Channel, ChannelClosed, inherited_channel
-from temporal_fleet.protocol.helpers import ClusterState, ToAgent, WatchCluster
-from temporal_fleet.protocol.spec import ClusterSpec
+from temporal_fleet.protocol.helpers import (
+    ClusterState,
+    FindClosed,
+    RecoverEntity,
+    RecoveryDelayed,
+    ToAgent,
+    WatchCluster,
+)
 
 _WHEN_FINE = 2.0
 _WHEN_NOT = 0.5
-_PATIENCE = 2.0
-"""Seconds for one probe. Short: an attempt to reach a host that is away sees it return late."""
-
-
-class ClusterProbe:
-    """Looks at one Cluster. Keeps its connection while that works, and reads files and profile again each
-    time it connects: what was wrong in them may have been put right."""
-
-    def __init__(self, watched: WatchCluster, runtime: Runtime) -> None:
-        self._cluster: ClusterSpec = watched.cluster
-        self._identity = connection.identity(watched.fleet, "agent")
-        self._runtime = runtime
-        self._where = connection.Endpoint(
-            address=watched.cluster.address or connection.DEFAULT_ADDRESS,
-            namespace=watched.cluster.namespace or connection.DEFAULT_NAMESPACE,
-        )
-        self._client: Client | None = None
-
-    async def look(self) -> ClusterState:
-        if self._client is None:
-            try:
-                self._where = connection.endpoint(self._cluster)
-            except connection.Refused as misconfigured:
-                return self._state(reachable=False, refused=True, reason=misconfigured.reason)
-        try:
-            await self._ask()
-        except connection.Unreachable as trouble:
-            self._client = None
-            return self._state(reachable=False, refused=False, reason=trouble.reason)
-        except connection.Refused as trouble:
-            self._client = None
-            return self._state(reachable=True, refused=True, reason=trouble.reason)
-        return self._state(reachable=True, refused=False, reason="")
-
-    async def _ask(self) -> None:
-        """What a Worker asks at its start. Raises Unreachable and Refused."""
-        if self._client is None:
-            self._client = await connection.connect(
-                self._where, self._runtime, identity=self._identity, timeout=_PATIENCE
-            )
-        try:
-            await self._client.workflow_service.describe_namespace(
-                DescribeNamespaceRequest(namespace=self._where.namespace),
-                timeout=timedelta(seconds=_PATIENCE),
-            )
-        except RPCError as error:
-            trouble = connection.judge(error, self._where)
-            raise trouble or error from error
-
-    def _state(self, *, reachable: bool, refused: bool, reason: str) -> ClusterState:
-        return ClusterState(
-            reachable=reachable,
-            refused=refused,
-            reason=reason,
-            address=self._where.address,
-            namespace=self._where.namespace,
-        )
 
 
 class Agent:
     def __init__(self, channel: Channel[ToAgent]) -> None:
         self._channel = channel
+        self._outbox: deque[msgspec.Struct] = deque()
+        """What the supervisor, which stands still, has not taken."""
         self._told: ClusterState | None = None
-        self._watched: WatchCluster | None = None
+        self._runtime = client_runtime()
+        self._cluster: Cluster | None = None
         self._changed = asyncio.Event()
+        self._errands: set[asyncio.Task[None]] = set()
+        self._recovering: set[tuple[str, int]] = set()
 
-    async def watch(self) -> None:
-        """Watch the Cluster that the last message names. Raises ChannelClosed at the end."""
-        self._watched = self._channel.receive()
+    async def work(self) -> None:
+        """Watch the Cluster that the last WatchCluster names, and do what is asked for."""
         self._channel.socket.setblocking(False)
         asyncio.get_running_loop().add_reader(self._channel, self._attend)
-        runtime = client_runtime()
         while True:
-            watched = self._watched
+            await self._changed.wait()
             self._changed.clear()
-            await self._watch_one(watched, ClusterProbe(watched, runtime))
+            if self._cluster is not None:
+                await self._watch(self._cluster)
 
-    async def _watch_one(self, watched: WatchCluster, probe: ClusterProbe) -> None:
+    async def _watch(self, cluster: Cluster) -> None:
         """Until another one is to be watched."""
         self._told = None
         while not self._changed.is_set():
-            state = await probe.look()
-            if watched is not self._watched:
+            state = await cluster.look()
+            if cluster is not self._cluster:
                 return
             self._tell(state)
             pause = _WHEN_FINE if state.reachable and not state.refused else _WHEN_NOT
@@ -118,23 +71,75 @@ class Agent:
 
     def _attend(self) -> None:
         try:
-            self._watched = self._channel.receive()
-            self._changed.set()
+            message = self._channel.receive_frame()
         except BlockingIOError:
             return
         except ChannelClosed:
             # Here and now, whatever else is under way: nobody is left to work for.
             os._exit(0)
+        if isinstance(message, WatchCluster):
+            self._cluster = Cluster(message, self._runtime)
+            self._changed.set()
+        elif message is None or self._cluster is None:
+            return
+        elif isinstance(message, RecoverEntity):
+            self._run(self._recover(message, self._cluster))
+        else:
+            self._run(self._find_closed(message, self._cluster))
+
+    def _run(self, errand: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, errand: asyncio.Task[None]) -> None:
+        self._errands.discard(errand)
+        error = errand.exception()
+        if error is not None:
+            sys.excepthook(type(error), error, error.__traceback__)
+
+    async def _recover(self, order: RecoverEntity, cluster: Cluster) -> None:
+        life = order.entity, order.incarnation
+        if life in self._recovering:
+            return
+
+        def delayed(reason: str) -> None:
+            self._send(RecoveryDelayed(entity=order.entity, incarnation=order.incarnation, reason=reason))
+
+        self._recovering.add(life)
+        try:
+            self._send(await recover(order, cluster, delayed))
+        finally:
+            self._recovering.discard(life)
+
+    async def _find_closed(self, order: FindClosed, cluster: Cluster) -> None:
+        self._send(await find_closed(order, cluster))
 
     def _tell(self, state: ClusterState) -> None:
-        if state == self._told:
-            return
+        if state != self._told and not self._outbox:
+            self._send(state)
+            self._told = state
+
+    def _send(self, message: msgspec.Struct) -> None:
+        self._outbox.append(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            self._channel.send(state)
+            while self._outbox:
+                self._channel.send(self._outbox[0])
+                self._outbox.popleft()
         except BlockingIOError:
-            # The supervisor stands still: told after the next look.
-            return
-        self._told = state
+            loop.add_writer(self._channel, self._flush)
+        except ChannelClosed:
+            os._exit(0)
+        else:
+            loop.remove_writer(self._channel)
+
+
+async def _work(channel: Channel[ToAgent]) -> None:
+    await Agent(channel).work()
 
 
 def main() -> NoReturn:
@@ -142,9 +147,7 @@ def main() -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     channel: Channel[ToAgent] = inherited_channel(int(sys.argv[1]), ToAgent)
     try:
-        asyncio.run(Agent(channel).watch())
-    except ChannelClosed:
-        os._exit(0)
+        asyncio.run(_work(channel))
     # The interpreter's own clean-up does not survive the SDK's threads.
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -1,0 +1,210 @@
+"""The recovery of one dead entity: what its black box says that it held is set free, most urgent first. The
+order of things; how each is done is in sticky_release, task_tokens, lost_activities, worker_registry.
+
+What no recovery makes faster, and for how long it stays:
+- A task, of a Workflow or an activity, that the Cluster matched to the dead process before it saw the socket
+  close, and that the process never read. Milliseconds wide. A Workflow Task among them is found, since the
+  executions of the black box are looked through once the rest is done; one of an execution that was not in
+  the box waits for its own time-out (10 s), an activity for its start-to-close or heartbeat time-out.
+- A result that was complete while the Cluster was away: it died with the process, and the activity is done
+  again.
+- A query that was delivered to the dead process: nobody else knows that it was asked. It fails by its
+  caller's own time-out, and the caller's client may ask again.
+"""
+
+import asyncio
+import sys
+import time
+import traceback
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+)
+
+from temporal_fleet.entity.cluster import PATIENCE, Cluster, Declined
+from temporal_fleet.entity.lost_activities import LostActivities
+from temporal_fleet.entity.persistence import Persistence, Pointless
+from temporal_fleet.entity.sticky_release import StickyQueue
+from temporal_fleet.entity.tally import Tally
+from temporal_fleet.entity.task_tokens import TasksInHand
+from temporal_fleet.entity.unnamed_sticky import UnnamedStickyQueue
+from temporal_fleet.entity.worker_registry import report_dead_worker
+from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
+from temporal_fleet.protocol.errors import PeerRubbish
+from temporal_fleet.protocol.helpers import Recovered, RecoverEntity
+from temporal_fleet.protocol.holdings import CachedExecution, ExecutionState
+
+_STICKY_WORTH = 30.0
+"""Seconds after the death at which the Cluster's own time-outs, of 10 s, have long done it all. More than
+those: while the Cluster is away, its time stands still."""
+_REGISTRY_WORTH = 600.0
+"""The Cluster itself forgets a Worker that is silent."""
+_LOOKED_THROUGH = 1000
+"""Executions, the most recently active, searched for tasks in hand that the box knows nothing of."""
+_LOOKS_AT_ONCE = 4
+"""Few: it is rarely needed, and those who work again come first."""
+_LISTED_BY = 0.5
+"""Seconds in which a Worker's first heartbeat has been taken in."""
+
+
+async def recover(order: RecoverEntity, cluster: Cluster, delayed: Callable[[str], None]) -> Recovered:
+    """Never raises; `delayed` is told once when the Cluster is away, and why."""
+    started = time.monotonic()
+    tally = Tally()
+    recovery = None
+    try:
+        box = await asyncio.to_thread(read_blackbox, Path(order.blackbox))
+    except (OSError, PeerRubbish) as error:
+        tally.problems.append(f"its black box cannot be read: {error}")
+    else:
+        recovery = _Recovery(order, box, cluster, Persistence(cluster, delayed), tally)
+        await recovery.run()
+    return Recovered(
+        entity=order.entity,
+        incarnation=order.incarnation,
+        seconds=time.monotonic() - started,
+        executions=recovery.released if recovery is not None else 0,
+        tasks_freed=tally.tasks_freed,
+        queries_answered=tally.queries_answered,
+        activities_failed=tally.activities_failed,
+        refused=tally.refused,
+        worker_reported=recovery is not None and recovery.worker_reported,
+        problem="; ".join(dict.fromkeys(tally.problems)),
+    )
+
+
+class _Recovery:
+    def __init__(
+        self,
+        order: RecoverEntity,
+        box: BlackBoxContents,
+        cluster: Cluster,
+        persistence: Persistence,
+        tally: Tally,
+    ) -> None:
+        self.released = 0
+        self.worker_reported = False
+        self._order = order
+        self._box = box
+        self._cluster = cluster
+        self._persistence = persistence
+        self._tally = tally
+        self._sticky_until = order.died_at + _STICKY_WORTH
+        self._registry_until = order.died_at + _REGISTRY_WORTH
+        self._executions = sorted(
+            box.holdings.executions, key=lambda execution: execution.last_activity, reverse=True
+        )
+        self._tasks_in_hand = TasksInHand(
+            cluster, persistence, tally, identity=box.identity, until=self._sticky_until
+        )
+
+    async def run(self) -> None:
+        if not self._box.identity:
+            # It never got as far as the Cluster.
+            return
+        activities = LostActivities(self._cluster, self._persistence, self._tally, self._order)
+        await self._all(
+            self._sticky_queue(),
+            *(activities.fail(activity) for activity in self._box.holdings.activities),
+            *(self._free_task(execution) for execution in self._executions if _runs(execution)),
+            self._worker(),
+        )
+        await self._all(self._look_through())
+        if not self.worker_reported:
+            await asyncio.sleep(max(0.0, self._order.died_at + _LISTED_BY - time.time()))
+            await self._all(self._worker())
+
+    async def _all(self, *works: Coroutine[Any, Any, None]) -> None:
+        """One that fails takes no other with it."""
+        for outcome in await asyncio.gather(*works, return_exceptions=True):
+            if isinstance(outcome, Pointless):
+                self._tally.problems.append(f"given up: {outcome}")
+            elif isinstance(outcome, Exception):
+                traceback.print_exception(outcome, file=sys.stderr)
+                self._tally.problems.append(f"{type(outcome).__name__}: {outcome}")
+            elif isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _sticky_queue(self) -> None:
+        if not self._executions:
+            return
+        name = self._box.sticky_queue
+        if not name:
+            unnamed = UnnamedStickyQueue(
+                self._cluster, self._persistence, self._box.identity, self._sticky_until
+            )
+            name = await unnamed.find_or_forget(self._executions)
+        if name:
+            queue = StickyQueue(
+                self._cluster,
+                self._persistence,
+                self._tally,
+                name=name,
+                task_queue=self._task_queue,
+                identity=self._box.identity,
+                until=self._sticky_until,
+            )
+            try:
+                await queue.free()
+            except Declined as declined:
+                self._tally.problems.append(f"its sticky queue cannot be released: {declined}")
+                return
+        self.released = len(self._executions)
+
+    async def _task_queue(self) -> str:
+        """The one that its Worker polled, as the first execution has it that the Cluster still knows."""
+        for held in self._executions:
+            with suppress(Declined):
+                return await self._task_queue_of(held)
+        return ""
+
+    async def _task_queue_of(self, held: CachedExecution) -> str:
+        request = DescribeWorkflowExecutionRequest(
+            namespace=self._cluster.namespace,
+            execution=WorkflowExecution(workflow_id=held.workflow_id, run_id=held.run_id),
+        )
+        described: DescribeWorkflowExecutionResponse = await self._persistence.ask(
+            lambda service: service.describe_workflow_execution(request, timeout=PATIENCE), self._sticky_until
+        )
+        return described.execution_config.task_queue.name
+
+    async def _free_task(self, execution: CachedExecution) -> None:
+        if self._cluster.rebuilds_task_tokens:
+            await self._tasks_in_hand.free(execution)
+
+    async def _look_through(self) -> None:
+        """Find the tasks that came to the dead process in its last instant, and that it never wrote down."""
+        executions = iter(self._executions[:_LOOKED_THROUGH])
+
+        async def look() -> None:
+            for execution in executions:
+                # What takes longer than the Cluster's own time-outs is of no use.
+                if time.time() > self._sticky_until:
+                    return
+                if execution.run_id not in self._tally.freed_runs:
+                    await self._free_task(execution)
+
+        await self._all(*(look() for _ in range(_LOOKS_AT_ONCE)))
+
+    async def _worker(self) -> None:
+        try:
+            self.worker_reported = await report_dead_worker(
+                self._cluster,
+                self._persistence,
+                self._box.identity,
+                self._box.sticky_queue,
+                self._registry_until,
+            )
+        except Declined:
+            # A Cluster without such a list has no dead Worker on it.
+            return
+
+
+def _runs(execution: CachedExecution) -> bool:
+    return execution.state is ExecutionState.RUNNING

@@ -1,0 +1,248 @@
+"""The sticky queue of a dead Worker: give it up, and bring what waits in it to where somebody polls.
+
+The Cluster sends the Workflow Tasks of cached executions to the sticky queue of whoever has them in its
+cache, as long as that queue had a poller in the last ten seconds: a task that goes to a dead one's waits
+ten seconds there. ShutdownWorker *releases* the queue: tasks that come later go to the normal queue, queries
+that wait in it are put again. Tasks that wait in it stay: they have to be polled, and failed, which
+schedules them anew on the normal queue. To poll is to be a poller, for whom the Cluster queues tasks again.
+So: release, ask how many wait, poll that many, and from the start, until none waited after a release. An
+empty queue is never polled.
+
+ResetStickyTaskQueue is no way around it: it strands the task that waits in the queue.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from temporalio.api.enums.v1 import (
+    QueryResultType,
+    TaskQueueKind,
+    TaskQueueType,
+    WorkflowTaskFailedCause,
+)
+from temporalio.api.errordetails.v1 import QueryFailedFailure
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    DescribeTaskQueueResponse,
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+    PollWorkflowTaskQueueRequest,
+    PollWorkflowTaskQueueResponse,
+    QueryWorkflowRequest,
+    QueryWorkflowResponse,
+    ResetStickyTaskQueueRequest,
+    RespondQueryTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest,
+    ShutdownWorkerRequest,
+)
+from temporalio.service import RPCError
+
+from temporal_fleet.entity.cluster import PATIENCE, Cluster, Declined
+from temporal_fleet.entity.connection import ClusterTrouble
+from temporal_fleet.entity.persistence import Persistence
+from temporal_fleet.entity.tally import Tally
+
+REASON = "temporal-fleet: its process is dead"
+
+_POLLERS = 8
+_POLL = timedelta(seconds=2.2)
+"""The Cluster refuses polls of 2 s and less, and answers an empty one a second before its end."""
+_SILENCE = 0.1
+"""Seconds without a task, when some should be there: the count was an estimate."""
+_FRUITLESS_ROUNDS = 3
+_QUERY_PATIENCE = timedelta(seconds=10)
+
+
+class StickyQueue:
+    """`task_queue` finds out the Worker's own, which is only asked for when something waits; `until` is when
+    the Cluster has done all this by itself."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        persistence: Persistence,
+        tally: Tally,
+        *,
+        name: str,
+        task_queue: Callable[[], Awaitable[str]],
+        identity: str,
+        until: float,
+    ) -> None:
+        self._cluster = cluster
+        self._persistence = persistence
+        self._tally = tally
+        self._queue = TaskQueue(name=name, kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY)
+        self._task_queue = task_queue
+        self._identity = identity
+        self._until = until
+        self._queries: set[asyncio.Task[None]] = set()
+        self._polled = 0
+
+    async def free(self) -> None:
+        """Raises Declined and Pointless."""
+        fruitless = 0
+        while fruitless < _FRUITLESS_ROUNDS:
+            await self._release()
+            waiting = await self._waiting()
+            if not waiting:
+                break
+            if not self._queue.normal_name:
+                self._queue.normal_name = await self._task_queue()
+            before = self._polled
+            await self._drain(waiting)
+            fruitless = fruitless + 1 if self._polled == before else 0
+        if self._queries:
+            await asyncio.wait(self._queries)
+
+    async def _release(self, pollers: str = "") -> None:
+        """Give the queue up, and with it end these polls of our own."""
+        request = ShutdownWorkerRequest(
+            namespace=self._cluster.namespace,
+            sticky_task_queue=self._queue.name,
+            identity=self._identity,
+            reason=REASON,
+        )
+        if pollers:
+            request.worker_instance_key = pollers
+            request.task_queue = self._queue.normal_name
+            request.task_queue_types.append(TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+        await self._persistence.ask(
+            lambda service: service.shutdown_worker(request, timeout=PATIENCE), self._until
+        )
+
+    async def _waiting(self) -> int:
+        """How many tasks wait in it. To ask is not to poll."""
+        request = DescribeTaskQueueRequest(
+            namespace=self._cluster.namespace,
+            task_queue=self._queue,
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            include_task_queue_status=True,
+        )
+        answer: DescribeTaskQueueResponse = await self._persistence.ask(
+            lambda service: service.describe_task_queue(request, timeout=PATIENCE), self._until
+        )
+        return answer.task_queue_status.backlog_count_hint
+
+    async def _drain(self, waiting: int) -> None:
+        """Poll that many times at most: a poll too many would wait, and make the Cluster queue for us."""
+        # By this key the Cluster ends our polls at once and without losing a task.
+        key = uuid.uuid4().hex
+        polls = iter(range(waiting))
+
+        async def poll_on() -> None:
+            for _ in polls:
+                if not await self._poll(key):
+                    return
+
+        pollers = {asyncio.create_task(poll_on()) for _ in range(min(waiting, _POLLERS))}
+        before = self._polled
+        while pollers:
+            done, pollers = await asyncio.wait(pollers, timeout=_SILENCE)
+            for poller in done:
+                poller.result()
+            if pollers and self._polled == before:
+                await self._release(key)
+            before = self._polled
+
+    async def _poll(self, key: str) -> bool:
+        """Take one task and set it free. False: there is none (any more), or no Cluster."""
+        request = PollWorkflowTaskQueueRequest(
+            namespace=self._cluster.namespace,
+            task_queue=self._queue,
+            identity=self._cluster.identity,
+            worker_instance_key=key,
+        )
+        try:
+            task: PollWorkflowTaskQueueResponse = await self._cluster.ask_at_once(
+                lambda service: service.poll_workflow_task_queue(request, timeout=_POLL)
+            )
+        except ClusterTrouble:
+            # The next release insists.
+            return False
+        if not task.task_token:
+            return False
+        self._polled += 1
+        if task.HasField("query"):
+            answering = asyncio.create_task(self._pass_on(task))
+            self._queries.add(answering)
+            answering.add_done_callback(self._queries.discard)
+        else:
+            await self._fail(task)
+        return True
+
+    async def _fail(self, task: PollWorkflowTaskQueueResponse) -> None:
+        request = RespondWorkflowTaskFailedRequest(
+            namespace=self._cluster.namespace,
+            task_token=task.task_token,
+            cause=WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_STICKY_TASK_QUEUE,
+            identity=self._cluster.identity,
+        )
+        try:
+            await self._persistence.ask(
+                lambda service: service.respond_workflow_task_failed(request, timeout=PATIENCE), self._until
+            )
+        except Declined:
+            self._tally.refused += 1
+        else:
+            self._tally.task_freed(task.workflow_execution.run_id)
+
+    async def _pass_on(self, task: PollWorkflowTaskQueueResponse) -> None:
+        """Put a query that came while we polled once more, to who can answer it, and hand the answer back."""
+        answer = RespondQueryTaskCompletedRequest(
+            namespace=self._cluster.namespace,
+            task_token=task.task_token,
+            completed_type=QueryResultType.QUERY_RESULT_TYPE_ANSWERED,
+        )
+        try:
+            answer.query_result.CopyFrom((await self._query(task)).query_result)
+        except Declined as declined:
+            answer.completed_type = QueryResultType.QUERY_RESULT_TYPE_FAILED
+            answer.error_message = declined.error.message
+            failed = _query_failure(declined.error)
+            if failed is not None:
+                answer.failure.CopyFrom(failed.failure)
+        except ClusterTrouble:
+            # Not an answer of the Workflow's: the caller's client asks again by itself.
+            self._tally.refused += 1
+            return
+        try:
+            await self._cluster.ask(
+                lambda service: service.respond_query_task_completed(answer, timeout=PATIENCE)
+            )
+        except (Declined, ClusterTrouble):
+            self._tally.refused += 1
+        else:
+            self._tally.queries_answered += 1
+
+    async def _query(self, task: PollWorkflowTaskQueueResponse) -> QueryWorkflowResponse:
+        namespace, execution = self._cluster.namespace, task.workflow_execution
+        described: DescribeWorkflowExecutionResponse = await self._cluster.ask(
+            lambda service: service.describe_workflow_execution(
+                DescribeWorkflowExecutionRequest(namespace=namespace, execution=execution), timeout=PATIENCE
+            )
+        )
+        # A task that is pending answers the query too, and a reset would strand it.
+        if not described.HasField("pending_workflow_task"):
+            await self._cluster.ask(
+                lambda service: service.reset_sticky_task_queue(
+                    ResetStickyTaskQueueRequest(namespace=namespace, execution=execution), timeout=PATIENCE
+                )
+            )
+        answer: QueryWorkflowResponse = await self._cluster.ask_at_once(
+            lambda service: service.query_workflow(
+                QueryWorkflowRequest(namespace=namespace, execution=execution, query=task.query),
+                timeout=_QUERY_PATIENCE,
+            )
+        )
+        return answer
+
+
+def _query_failure(error: RPCError) -> QueryFailedFailure | None:
+    for detail in error.grpc_status.details:
+        failure = QueryFailedFailure()
+        if detail.Unpack(failure):
+            return failure
+    return None

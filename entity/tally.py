@@ -1,0 +1,18 @@
+"""What one recovery has achieved so far: the figures of Recovered."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Tally:
+    tasks_freed: int = 0
+    queries_answered: int = 0
+    activities_failed: int = 0
+    refused: int = 0
+    problems: list[str] = field(default_factory=list)
+    freed_runs: set[str] = field(default_factory=set)
+    """Run ids of the executions whose Workflow Task was set free."""
+
+    def task_freed(self, run_id: str) -> None:
+        self.tasks_freed += 1
+        self.freed_runs.add(run_id)
