@@ -2,16 +2,27 @@
 
 from temporal_fleet.protocol.blackbox import BlackBoxContents
 from temporal_fleet.protocol.holdings import CachedExecution, ExecutionState, HeldActivity
-from temporal_fleet.supervisor.core.estate import ActivityInHand, ActivityKey, Estate, RunInHand, RunKey
+from temporal_fleet.supervisor.core.estate import (
+    NOTHING,
+    ActivityInHand,
+    ActivityKey,
+    Estate,
+    RunInHand,
+    RunKey,
+)
 
 
 def estate(box: BlackBoxContents) -> Estate:
+    """Without an identity the Cluster gave it nothing yet, or it took leave of the Cluster: what it had
+    cached then is nobody's any more."""
+    if not box.identity:
+        return NOTHING
     executions = box.holdings.executions
     return Estate(
         activities=tuple(_activity(held) for held in box.holdings.activities),
         runs=tuple(_run(held) for held in executions if held.state is ExecutionState.RUNNING),
         cached=len(executions),
-        connected=bool(box.identity),
+        connected=True,
     )
 
 

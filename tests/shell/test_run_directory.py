@@ -210,6 +210,16 @@ def test_the_dead_are_found_with_what_they_held(tmp_path: Path) -> None:
         ]
 
 
+def test_one_that_took_leave_of_the_cluster_holds_nothing(tmp_path: Path) -> None:
+    with owned(tmp_path / "run") as run:
+        gone = msgspec.structs.replace(identity(os.getpid()), start_time=1)
+        box = BlackBoxWriter(run.paths.blackbox("orders-1", 2), "orders-1", 2, gone)
+        box.write_identity("shop/orders-1.2@host")
+        box.hold_execution(cached_execution("order-1", ExecutionState.BLOCKED))
+        box.write_identity("")
+        assert run.inherited() == [Deceased("orders-1", 2, NOTHING)]
+
+
 def test_files_that_nobody_can_read_are_told_of_and_go(tmp_path: Path) -> None:
     with owned(tmp_path / "run") as run:
         unfinished = run.paths.blackbox("orders-5", 1)
