@@ -185,10 +185,14 @@ async def test_a_drain_that_ends_in_a_kill_is_recovered(
     handle = await start(client, task_queue, "hold", "it")
     number = await holder(fleet)
     (name,) = (e.id for e in fleet.status().entities if e.pid == number)
-    assert fleet.command("restart", name).returncode == 0
-    fleet.wait(lambda s: any(e.state == "draining" for e in s.entities), what="it drains")
+    # The command returns when it is restarted.
+    restart = asyncio.create_task(asyncio.to_thread(fleet.command, "restart", name))
+    await eventually(
+        lambda: any(e.state == "draining" for e in fleet.status().entities), what="the entity drains"
+    )
     os.kill(number, signal.SIGKILL)
     assert await asyncio.wait_for(handle.result(), LONG_AFTER) == "it 2 ['it held']"
+    assert (await restart).returncode == 0
 
 
 async def test_the_next_supervisor_recovers_what_died_without_one(
