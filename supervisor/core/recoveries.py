@@ -3,7 +3,7 @@ life may go. What becomes of each activity is poison's business; how a recovery 
 
 from dataclasses import replace
 
-from temporal_fleet.protocol.exits import Verdict
+from temporal_fleet.protocol.exits import Verdict, verdict
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.actions import Emit, Forget, Level, Recover
 from temporal_fleet.supervisor.core.draft import Draft
@@ -119,9 +119,10 @@ def are_over(draft: Draft) -> bool:
 
 def _is_needed(entity: Entity, outcome: Exit, estate: Estate) -> bool:
     """Whether the Cluster may still count on this life. One that drained released everything itself."""
-    if outcome.signal is None and outcome.meaning is Verdict.LEFT:
+    way = verdict(outcome.code)
+    if outcome.signal is None and way is Verdict.LEFT:
         return False
-    if outcome.signal is None and outcome.meaning in _EXITS_OF_ITS_OWN and entity.ready_at is None:
+    if outcome.signal is None and way in _EXITS_OF_ITS_OWN and entity.ready_at is None:
         # It is connected as soon as it tries to, and left before its Worker ran.
         return bool(estate.activities or estate.runs or estate.cached)
     return estate != NOTHING

@@ -317,6 +317,8 @@ def run(seed: int, limit: int) -> World:
             world.lose_supervisor(with_entities=random.choice((0.0, 0.3, 1.0)))
             world.start(random_pools(random))
         else:
+            if random.random() < 0.3:
+                world.turn_cluster(ClusterIs.DOWN)
             come_to_an_end(world, now=random.random() < 0.5)
             world = new_world(random, world)
     come_to_rest(world)
@@ -328,7 +330,7 @@ def new_world(random: Random, before: World | None = None) -> World:
     world = World(random, embedded=random.random() < 0.3)
     if before is not None:
         world.now, world.delivered = before.now, before.delivered
-        world.invariants.seen = before.invariants.seen
+        world.invariants.seen = world.invariants.recoveries.seen = before.invariants.seen
     world.start(random_pools(random))
     return world
 

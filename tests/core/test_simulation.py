@@ -39,14 +39,26 @@ def test_the_invariants_hold_through_long_chaos_and_the_fleet_converges(seed: in
         "ready entity replaced",
         "rest",
         "rest with places given up",
+        "condemned",
+        "death with a recovery",
+        "death without a recovery",
+        "explained death",
+        "found dead",
+        "no evidence",
+        "recovered by another agent",
+        "recovery given up",
+        "retried apart",
         "Accept",
+        "ClosedFound",
         "DumpStacks",
         "Finish",
+        "Evicted",
         "ForkRefused",
         "Found",
         "HelperRefused",
         "KillHelper",
         "LeftByItself",
+        "RecoveryDelayed",
         "Reject",
         "Stalled",
     ):
@@ -74,9 +86,9 @@ class FleetUnderChaos(RuleBasedStateMachine):
         for _ in range(steps):
             self.world.step()
 
-    @rule()
-    def the_supervisor_is_killed_and_another_starts(self) -> None:
-        self.world.lose_supervisor()
+    @rule(with_entities=st.sampled_from((0.0, 0.5, 1.0)))
+    def the_supervisor_is_killed_and_another_starts(self, with_entities: float) -> None:
+        self.world.lose_supervisor(with_entities)
         self.world.start(random_pools(self.world.random))
 
     @precondition(lambda self: not self.world.finished)

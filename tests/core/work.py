@@ -16,8 +16,8 @@ from temporal_fleet.supervisor.core.estate import (
     RunKey,
 )
 
-_ACTIVITIES = 8
-_RUNS = 5
+_ACTIVITIES = 5
+_RUNS = 3
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Work:
             self.runs.append(RunKey("w", f"run-{next(self._serial)}"))
         if not worked:
             return Estate(connected=connected)
-        held = random.sample(self.activities, random.choice((0, 0, 1, 1, 1, 2, 3)))
+        held = random.sample(self.activities, random.choice((0, 1, 1, 2, 2, 3)))
         runs = random.sample(self.runs, random.choice((0, 0, 0, 1, 2)))
         estate = Estate(
             activities=tuple(self._attempt(key) for key in (*held, *held[: random.choice((0, 0, 0, 1))])),
