@@ -39,7 +39,7 @@ from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
 from temporal_fleet.protocol.holdings import CachedExecution, HeldActivity, Holdings
 from temporal_fleet.protocol.mapped import MappedFile
 from temporal_fleet.protocol.process import ProcessIdentity
-from temporal_fleet.protocol.records import COPIES, MARK, Payload, RecordReader, RecordStore, payloads
+from temporal_fleet.protocol.records import COPIES, MARK, Payload, RecordReader, RecordStore, newest_payload
 
 __all__ = ["ActivityEntry", "BlackBoxContents", "BlackBoxWriter", "ExecutionEntry", "read_blackbox"]
 
@@ -180,26 +180,35 @@ def read_blackbox(path: Path) -> BlackBoxContents:
 
 def _holdings(descriptor: int, mark: bytes) -> Holdings:
     reader = RecordReader(descriptor, HEADER, mark)
-    activities, executions = [], []
-    for stored in reader.records():
+    activities = []
+    executions: dict[str, CachedExecution] = {}
+    # In the order of their beginning: an execution that left the cache and came again while the file was
+    # read may be found at both its places.
+    for stored in sorted(reader.records(), key=lambda stored: stored.serial):
         if stored.kind == ACTIVITY:
             activity = read_activity(reader, stored)
             if activity is not None:
                 activities.append(activity)
         elif stored.kind == EXECUTION:
-            executions.append(read_execution(stored))
+            execution = read_execution(stored)
+            executions[execution.run_id] = execution
         else:
             raise PeerRubbish(f"the record at {stored.offset} is of kind {stored.kind}, which there is not")
-    return Holdings(activities=activities, executions=executions, unrecorded=_unrecorded(descriptor))
+    return Holdings(
+        activities=activities, executions=list(executions.values()), unrecorded=_unrecorded(descriptor)
+    )
 
 
 def _unrecorded(descriptor: int) -> int:
+    count = None
     for _ in range(_READINGS):
-        whole = payloads(os.pread(descriptor, COPIES, _UNRECORDED), 0)
-        if whole:
-            (count,) = _COUNT.unpack(whole[0])
-            return int(count)
-    raise PeerRubbish(f"its counter was not whole in {_READINGS} readings")
+        count, settled = newest_payload(os.pread(descriptor, COPIES, _UNRECORDED), 0)
+        if settled:
+            break
+    if count is None:
+        raise PeerRubbish("its count of what found no room is not whole")
+    (unrecorded,) = _COUNT.unpack(count)
+    return int(unrecorded)
 
 
 def _header_at_rest(descriptor: int) -> bytes:

@@ -199,26 +199,23 @@ def read_activity(reader: RecordReader, stored: StoredRecord) -> HeldActivity | 
 
 def _details(reader: RecordReader, stored: StoredRecord) -> tuple[bytes, int] | None:
     """The details, and how many bytes of them were dropped; None: a living entity released the activity."""
-    lost = 0
     now: StoredRecord | None = stored
     for _ in range(_READINGS):
         if now is None or now.body != stored.body:
             return None
-        for payload in now.payloads:
-            offset, length, check, dropped = _DETAILS.unpack(payload)
-            details = reader.read(offset, length) if length else b""
-            if crc32(details) == check:
-                return details, dropped
-            lost = length
-        # A living entity wrote two heartbeats since its payload was read.
+        offset, length, check, dropped = _DETAILS.unpack(now.payload)
+        details = reader.read(offset, length) if length else b""
+        if crc32(details) == check:
+            return details, dropped
+        # A living entity wrote two heartbeats, or released it, since its payload was read.
         now = reader.again(stored.offset)
     # Something wrote over them that is not ours: the activity is worth more than its details.
-    return b"", lost
+    return b"", length
 
 
 def read_execution(stored: StoredRecord) -> CachedExecution:
     body = _decoded(_decode_execution, stored)
-    last_activity, history_events, replayed_events, running, closed = _EXECUTION.unpack(stored.payloads[0])
+    last_activity, history_events, replayed_events, running, closed = _EXECUTION.unpack(stored.payload)
     return CachedExecution(
         workflow_id=body.workflow_id,
         run_id=body.run_id,

@@ -44,11 +44,12 @@ COPIES = 64
 _HEAD = struct.Struct("<8sIIII")
 _CHECKED = struct.Struct("<III")
 _COPY = struct.Struct("<QI20s")
+_NO_COPY = bytes(_COPY.size)
 _BODY = _HEAD.size + COPIES
 _LARGEST = 16 * 1024
 _GROWTH = 64 * 1024
 _GROWTH_PAUSE = 1.0
-_READINGS = 100
+_READINGS = 20
 
 
 class Payload:
@@ -69,14 +70,16 @@ class Payload:
         _COPY.pack_into(self._map, self._places[turn & 1], turn, check, payload)
 
 
-def payloads(copies: bytes, seed: int) -> list[bytes]:
-    """What a Payload wrote, the newest first; more than none, unless both copies were torn in the reading."""
-    whole = []
+def newest_payload(copies: bytes, seed: int) -> tuple[bytes | None, bool]:
+    """The newest whole payload, and whether none is torn: of a living writer a torn one may be the newest."""
+    newest, last, settled = None, 0, True
     for place in (0, _COPY.size):
         turn, check, payload = _COPY.unpack_from(copies, place)
-        if turn and check == crc32(payload, seed ^ turn):
-            whole.append((turn, payload))
-    return [payload for _, payload in sorted(whole, reverse=True)]
+        if check != crc32(payload, seed ^ turn):
+            settled = settled and copies[place : place + _COPY.size] == _NO_COPY
+        elif turn > last:
+            newest, last = payload, turn
+    return newest, settled and newest is not None
 
 
 class Record:
@@ -176,10 +179,10 @@ class RecordStore:
 
 class StoredRecord(msgspec.Struct, frozen=True):
     offset: int
+    serial: int
     kind: int
     body: bytes
-    payloads: list[bytes]
-    """The newest first; the second one was it a moment before."""
+    payload: bytes
 
 
 class RecordReader:
@@ -198,8 +201,10 @@ class RecordReader:
             if misplaced:
                 place += CELL - misplaced
                 continue
-            # What does not check was torn in the reading, or released meanwhile and its cells taken again.
-            found = _record(data, place, place) or self.again(place)
+            found, settled = _record(data, place, place)
+            if not settled:
+                # Torn in the reading, or released meanwhile and its cells taken again.
+                found = self.again(place)
             if found is None:
                 place += CELL
                 continue
@@ -208,26 +213,28 @@ class RecordReader:
 
     def again(self, offset: int) -> StoredRecord | None:
         """The record that stands here now; None when there is none."""
+        found = None
         for _ in range(_READINGS):
             data = self.read(offset, _LARGEST)
             if not data.startswith(self._mark):
                 return None
-            found = _record(data, 0, offset)
-            if found is not None:
+            found, settled = _record(data, 0, offset)
+            if settled:
                 return found
-        return None
+        # Its writer died, or stopped for a while, in the middle of a payload: the one before is the newest.
+        return found
 
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self._descriptor, length, offset)
 
 
-def _record(data: bytes, place: int, offset: int) -> StoredRecord | None:
-    """The record at `place` of these bytes, at `offset` of the file; None when it is not whole."""
+def _record(data: bytes, place: int, offset: int) -> tuple[StoredRecord | None, bool]:
+    """The record at `place` of these bytes, at `offset` of the file, and whether nothing of it is torn."""
     if place + _BODY > len(data):
-        return None
+        return None, False
     _, check, serial, kind, length = _HEAD.unpack_from(data, place)
     body = data[place + _BODY : place + _BODY + length]
     if length > _LARGEST - _BODY or check != crc32(body, crc32(_CHECKED.pack(serial, kind, length))):
-        return None
-    copies = payloads(data[place + _HEAD.size : place + _BODY], serial)
-    return StoredRecord(offset, kind, body, copies) if copies else None
+        return None, False
+    payload, settled = newest_payload(data[place + _HEAD.size : place + _BODY], serial)
+    return None if payload is None else StoredRecord(offset, serial, kind, body, payload), settled

@@ -113,6 +113,8 @@ class Calls(RuleBasedStateMachine):
 
     @rule(target=executions, execution=Executions)
     def hold_execution(self, execution: CachedExecution) -> int:
+        # One run is in the cache but once.
+        execution = msgspec.structs.replace(execution, run_id=f"{len(self.entries)} {execution.run_id}")
         return self._held(self.box.hold_execution(execution), execution)
 
     @rule(target=activities, activity=Activities)
@@ -199,6 +201,17 @@ def test_a_box_grows_as_it_must_and_takes_what_was_released_again(tmp_path: Path
     assert (tmp_path / "box").stat().st_size == grown
     assert held(tmp_path / "box") == in_order([*executions])
     assert box.unrecorded == 0
+
+
+def test_details_that_grow_leave_nothing_behind(tmp_path: Path) -> None:
+    box = write(tmp_path / "box")
+    before = (tmp_path / "box").stat().st_size
+    for _ in range(100):
+        entry = box.hold_activity(ACTIVITY)
+        for length in range(100, LARGEST_DETAILS, 100):
+            entry.heartbeat(bytes(length))
+        entry.release()
+    assert (tmp_path / "box").stat().st_size == before
 
 
 def until_full(box: BlackBoxWriter, length: int = 10_000) -> list[tuple[ActivityEntry, HeldActivity]]:

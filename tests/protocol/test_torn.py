@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from temporal_fleet.protocol import blackbox, entries, mapped, records
-from temporal_fleet.protocol.blackbox import BlackBoxContents, BlackBoxWriter, read_blackbox
+from temporal_fleet.protocol.blackbox import HEADER, BlackBoxContents, BlackBoxWriter, read_blackbox
 from temporal_fleet.protocol.holdings import CachedExecution, HeldActivity
 from tests.protocol.boxes import ACTIVITY, EXECUTION, Held, held, in_order, mark, marked, write
 from tests.waiting import wait_until
@@ -160,6 +160,56 @@ def test_a_call_that_is_cut_off_anywhere_has_happened_or_has_not(tmp_path: Path)
         assert before in found, f"step {number}: no instant was before it"
         assert found[-1] == after
         assert all(there in (before, after) for there in found), f"step {number}"
+
+
+def test_what_was_half_read_before_changes_and_half_after_them_is_read_rightly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A living writer changed much while its file was read: what it left alone is there, the rest as it was
+    at one of these times."""
+    chance = random.Random(11)
+    path, now = tmp_path / "box", tmp_path / "now"
+    script = Script(write(path))
+    states: list[tuple[bytes, dict[str, Held]]] = []
+    for number in range(400):
+        random_step(script, chance, number)()
+        states.append((path.read_bytes(), dict(script.model)))
+    pread = os.pread
+    half_read = b""
+
+    def reading(descriptor: int, length: int, offset: int) -> bytes:
+        is_whole = offset == 0 and length > HEADER
+        return half_read if is_whole else pread(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", reading)
+    for _ in range(1500):
+        first = chance.randrange(len(states) - 20)
+        during = states[first : first + chance.randrange(2, 20)]
+        (earlier, _), (later, _) = during[0], during[-1]
+        cut = chance.randrange(HEADER, HEADER + 20_000)
+        half_read = earlier[:cut] + later[cut:]
+        now.write_bytes(later)
+        found = held(now)
+        names = {value.run_id: value for value in found}
+        assert len(names) == len(found)
+        for name in {name for _, model in during for name in model} | set(names):
+            assert names.get(name) in [model.get(name) for _, model in during]
+
+
+def random_step(script: Script, chance: random.Random, number: int) -> Callable[[], object]:
+    length = chance.choice((0, 40, 400, 1000))
+    name = chance.choice(sorted(script.model)) if script.model else ""
+    if len(script.model) < 20 or chance.random() < 0.2:
+        # An execution may come again, an activity task never does.
+        again = str(chance.randrange(40))
+        if again not in script.model:
+            return script.hold_execution(again, length)
+        return script.hold_activity(f"activity-{number}", length)
+    if chance.random() < 0.3:
+        return script.release(name)
+    if isinstance(script.model[name], HeldActivity):
+        return script.heartbeat(name, chance.randbytes(chance.choice((1, 70, 1000))))
+    return script.mark(name, chance.randrange(1000))
 
 
 STABLE = 40
