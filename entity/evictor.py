@@ -1,6 +1,7 @@
 """Evicting executions: which of them an order means, getting the SDK to do it, giving their memory back.
 
-Why and when is the supervisor's to say. Answers each order, and does one after the other.
+Why and when is the supervisor's to say. Answers each order, and does one after the other. Of executions that
+the SDK evicts by itself, only the memory is seen to.
 """
 
 import asyncio
@@ -19,6 +20,14 @@ _PATIENCE = 3.0
 _PAUSE = 0.005
 _AT_ONCE = 64
 """Evictions asked for and not done yet: a Workflow Task that comes meanwhile waits for them."""
+
+
+_TURNOVER = 100
+"""Executions that the SDK evicts by itself, the cache being full, before their memory is seen to; a cache
+that is larger has to turn over once."""
+_TIDY_PAUSE = 10.0
+_TIDY_SHARE = 0.02
+"""Of the time, at most, goes into it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,9 @@ class Evictor:
         self._request = request
         self._one_at_a_time = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "evictor")
+        self._tidying: asyncio.Future[float] | None = None
+        self._evictions_seen_to = 0
+        self._tidy_again_at = 0.0
 
     async def evict(self, order: Evict) -> Evicted:
         async with self._one_at_a_time:
@@ -59,6 +71,7 @@ class Evictor:
             choice = choose(self._executions, order, time.time())
             evicted = await self._evict(choice.executions)
             after = await self._apart(_given_back) if evicted else before
+            self._evictions_seen_to = self._executions.evictions
         return Evicted(
             entity=order.entity,
             incarnation=order.incarnation,
@@ -71,6 +84,21 @@ class Evictor:
             rss_before=before.rss,
             rss_after=after.rss,
         )
+
+    def tidy(self) -> None:
+        """Give back what the SDK's own evictions left behind, if there were enough of them. To be called now
+        and then; returns at once. Raises what went wrong the last time."""
+        now = time.monotonic()
+        if self._tidying is not None:
+            if not self._tidying.done():
+                return
+            self._tidy_again_at = now + max(_TIDY_PAUSE, self._tidying.result() / _TIDY_SHARE)
+            self._tidying = None
+        fresh = self._executions.evictions - self._evictions_seen_to
+        if fresh < max(_TURNOVER, self._executions.cached) or now < self._tidy_again_at:
+            return
+        self._evictions_seen_to = self._executions.evictions
+        self._tidying = asyncio.get_running_loop().run_in_executor(self._thread, _tidied)
 
     async def _evict(self, chosen: list[Execution]) -> int:
         """How many are gone, once nothing more is about to go."""
@@ -95,6 +123,13 @@ class Evictor:
 
     async def _apart(self, work: Callable[[], Memory]) -> Memory:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _tidied() -> float:
+    """Seconds that it took."""
+    began = time.monotonic()
+    give_back()
+    return time.monotonic() - began
 
 
 def _given_back() -> Memory:

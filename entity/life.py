@@ -306,6 +306,7 @@ class _Life:
             await asyncio.sleep(min(pause, max(0.0, next_beat - self._loop.time())))
             if self._loop.time() >= next_beat:
                 self._beat()
+                self._evictor.tidy()
                 # Beats that a stall swallowed are not made up for.
                 next_beat = self._loop.time() + _HEARTBEAT_INTERVAL
 

@@ -87,8 +87,8 @@ def settle(
     arguments: dict[str, Any], spec: ProgramSpec, *, validated: bool, executions: Executions | None
 ) -> None:
     """Make Worker() arguments final, in place: only the kinds of work the pool wants, executors where sync
-    code needs one, no second validation, runners that tell `executions` if there are. Raises ProgramError when
-    nothing is left, or it cannot be run."""
+    code needs one, no second validation, runners that tell `executions` if there are. Raises ProgramError
+    when nothing is left, or it cannot be run."""
     everything = contents_of_configuration(arguments)
     wanted = everything.only(spec.workers)
     if not wanted.kinds():
