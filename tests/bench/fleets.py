@@ -83,7 +83,7 @@ class BenchFleet:
 
     def evict_all(self) -> int:
         """How many executions went."""
-        entities = json.loads(self._command("evict", _POOL, "--all", "--json"))
+        entities = json.loads(self._command("evict", _POOL, "--all", "--json"))["entities"]
         return sum(entity["evicted"] for entity in entities)
 
     def entities(self) -> dict[str, int]:
