@@ -1,5 +1,5 @@
 """Everything the core can order. Plain values; `decide` returns them, the shell performs them in order, but
-what only tells (`Emit`) after the rest of its decision."""
+what can wait (`Emit`, `Forget`, `SaveSuspects`) after the rest of its decision."""
 
 from dataclasses import dataclass
 from enum import Enum
