@@ -197,16 +197,12 @@ class RecordReader:
         data = self.read(0, os.fstat(self._descriptor).st_size)
         place = self._base
         while (place := data.find(self._mark, place)) >= 0:
-            misplaced = (place - self._base) % CELL
-            if misplaced:
-                place += CELL - misplaced
-                continue
             found, settled = _record(data, place, place)
             if not settled:
                 # Torn in the reading, or released meanwhile and its cells taken again.
                 found = self.again(place)
             if found is None:
-                place += CELL
+                place += 1
                 continue
             yield found
             place += -(-(_BODY + len(found.body)) // CELL) * CELL

@@ -52,6 +52,15 @@ def test_details_over_the_bound_are_dropped_and_counted(tmp_path: Path) -> None:
         assert activity.details_dropped == (0 if kept else len(details))
 
 
+def test_of_a_run_that_is_held_twice_the_later_is_read(tmp_path: Path) -> None:
+    box = write(tmp_path / "box")
+    place = box.hold_activity(ACTIVITY)
+    box.hold_execution(EXECUTION)
+    place.release()
+    box.hold_execution(marked(EXECUTION, 5))
+    assert held(tmp_path / "box") == [marked(EXECUTION, 5)]
+
+
 Text = st.one_of(st.text(max_size=12), st.text(min_size=900, max_size=1000))
 Seconds = st.floats(allow_nan=False)
 Count = st.integers(0, 2**32 - 1)

@@ -196,6 +196,32 @@ def test_what_was_half_read_before_changes_and_half_after_them_is_read_rightly(
             assert names.get(name) in [model.get(name) for _, model in during]
 
 
+@pytest.mark.parametrize("begin", [255, 256])
+def test_a_mark_that_is_half_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: int
+) -> None:
+    """What it said before the reading began is nothing that it said during it."""
+    path = tmp_path / "box"
+    entry = write(path).hold_execution(EXECUTION)
+    for turn in range(begin, 258):
+        mark(entry, marked(EXECUTION, turn))
+    earlier = path.read_bytes()
+    for turn in (258, 259):
+        mark(entry, marked(EXECUTION, turn))
+    later = path.read_bytes()
+    pread = os.pread
+    changed = [place for place in range(len(later)) if earlier[place] != later[place]]
+    for cut in range(changed[0], changed[-1] + 1):
+        half_read = earlier[:cut] + later[cut:]
+
+        def reading(descriptor: int, length: int, offset: int, half_read: bytes = half_read) -> bytes:
+            is_whole = offset == 0 and length > HEADER
+            return half_read if is_whole else pread(descriptor, length, offset)
+
+        monkeypatch.setattr(os, "pread", reading)
+        assert held(path) in [[marked(EXECUTION, turn)] for turn in (257, 258, 259)]
+
+
 def random_step(script: Script, chance: random.Random, number: int) -> Callable[[], object]:
     length = chance.choice((0, 40, 400, 1000))
     name = chance.choice(sorted(script.model)) if script.model else ""
