@@ -1,14 +1,15 @@
 """The sticky queue of a dead Worker: give it up, and bring what waits in it to where somebody polls.
 
-The Cluster sends the Workflow Tasks of cached executions to the sticky queue of whoever has them in its
-cache, as long as that queue had a poller in the last ten seconds: a task that goes to a dead one's waits
-ten seconds there. ShutdownWorker *releases* the queue: tasks that come later go to the normal queue, queries
-that wait in it are put again. Tasks that wait in it stay: they have to be polled, and failed, which
-schedules them anew on the normal queue. To poll is to be a poller, for whom the Cluster queues tasks again.
-So: release, ask how many wait, poll that many, and from the start, until none waited after a release. An
-empty queue is never polled.
+The Cluster sends the Workflow Tasks and queries of cached executions to the sticky queue of whoever has them
+in its cache, as long as that queue had a poller in the last ten seconds: what goes to a dead one's waits ten
+seconds there. ShutdownWorker *releases* the queue: what comes later goes to the normal queue, and so do the
+queries that wait in it. The tasks that wait in it stay: they have to be polled, and failed, which schedules
+them anew on the normal queue. To poll is to be a poller, for whom the Cluster queues tasks again. So: poll as
+many as wait, release, and from the start, until none waited after a release. An empty queue is never polled.
 
-ResetStickyTaskQueue is no way around it: it strands the task that waits in the queue.
+To release it first would be wrong. The Cluster makes the execution of each query that waits forget the sticky
+queue, and a task of that execution which waits behind the query is stranded by it: nobody can poll it any
+more, and it waits out its time. That is why ResetStickyTaskQueue is no way around all this either.
 """
 
 import asyncio
@@ -53,6 +54,8 @@ _POLL = timedelta(seconds=2.2)
 _SILENCE = 0.1
 """Seconds without a task, when some should be there: the count was an estimate."""
 _FRUITLESS_ROUNDS = 3
+_PATIENT_ROUNDS = 5
+"""After so many, more comes than is drained: it has to be turned off first."""
 _QUERY_PATIENCE = timedelta(seconds=10)
 
 
@@ -82,18 +85,26 @@ class StickyQueue:
         self._polled = 0
 
     async def free(self) -> None:
-        """Raises Declined and Pointless."""
-        fruitless = 0
+        """Bring away what waits, and give the queue up. Raises Declined and Pointless."""
+        rounds = fruitless = 0
+        waiting = await self._waiting()
         while fruitless < _FRUITLESS_ROUNDS:
-            await self._release()
-            waiting = await self._waiting()
-            if not waiting:
-                break
+            if not waiting or rounds >= _PATIENT_ROUNDS:
+                await self._release()
+                waiting = await self._waiting()
+                if not waiting:
+                    break
             if not self._queue.normal_name:
                 self._queue.normal_name = await self._task_queue()
             before = self._polled
             await self._drain(waiting)
+            waiting = await self._waiting()
             fruitless = fruitless + 1 if self._polled == before else 0
+            rounds += 1
+
+    async def queries_answered(self) -> None:
+        """Wait for the answers to the queries that were caught. One that hangs on a task in the dead Worker's
+        hands has to wait for that."""
         if self._queries:
             await asyncio.wait(self._queries)
 

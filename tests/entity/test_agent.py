@@ -1,49 +1,15 @@
 """The cluster agent as a real process on a real pair, against real dev servers that come and go."""
 
-import os
-import select
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from temporal_fleet.protocol.channel import Channel
-from temporal_fleet.protocol.helpers import ClusterState, FromAgent, WatchCluster
+from temporal_fleet.protocol.helpers import ClusterState
 from temporal_fleet.protocol.spec import ClusterSpec
 from tests.conftest import DevServer, end_process, free_port, start_dev_server
-
-
-class AgentProcess:
-    def __init__(self, cluster: ClusterSpec, log: Path, env: dict[str, str]) -> None:
-        self._log = log
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with log.open("wb") as output, theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "temporal_fleet.entity.agent", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **env},
-            )
-        self._channel = Channel[FromAgent](ours, FromAgent)
-        self.tell(cluster)
-
-    def tell(self, cluster: ClusterSpec) -> None:
-        self._channel.send(WatchCluster(cluster=cluster, fleet="shop"))
-
-    def next_state(self, within: float = 30.0) -> ClusterState:
-        readable, _, _ = select.select([self._channel], [], [], within)
-        assert readable, f"no word from the agent; its log:\n{self._log.read_text()}"
-        return self._channel.receive()
-
-    def close(self) -> None:
-        self._channel.close()
-
+from tests.entity.agents import AgentProcess
 
 Watch = Callable[..., AgentProcess]
 
@@ -118,7 +84,7 @@ def test_it_turns_to_another_cluster_when_told(watch: Watch, dev_server: DevServ
     nowhere = f"127.0.0.1:{free_port()}"
     agent = watch(ClusterSpec(address=nowhere))
     assert nowhere in agent.next_state().reason
-    agent.tell(ClusterSpec(address=dev_server.address))
+    agent.watch(ClusterSpec(address=dev_server.address))
     there = agent.next_state()
     assert there.reachable
     assert there.address == dev_server.address
