@@ -10,8 +10,8 @@ What no recovery makes faster, and for how long it stays:
   again.
 - A query that was delivered to the dead process: nobody else knows that it was asked. The Cluster puts it
   again after the sticky time-out (10 s, or the pool's sticky_queue_schedule_to_start_timeout).
-- The retry of an activity: the Cluster starts it within a hundredth of a second, but up to a second later where
-  the same shard of its history (the dev server has one) fired any other timer in that second.
+- The retry of an activity: the Cluster starts it within a hundredth of a second, but up to a second later
+  where the same shard (the dev server has one) fired any other timer in that second.
 """
 
 import asyncio
