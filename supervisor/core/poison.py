@@ -1,9 +1,10 @@
 """Who kills entities: what was in hand at deaths that nobody ordered is counted, and what is singled out is
 condemned. Judges only; who dies of what is in deaths, what the agent is told in recoveries.
 
-The evidence is who was there. One that was at `poison_after` deaths, and at more of them than anything else
-that was in hand at the last, did it. As long as others were at as many, they are retried apart, so that the
-next death tells more. With a culprit found, the deaths it explains speak against nobody else.
+The evidence is who was there. One that was at `poison_after` deaths, and is alone at the last, did it. So did
+one that was at as many where nothing else stands out: no other that was there is known for a second death. As
+long as several are, they are retried apart, so that the next death tells more. With a culprit found, the
+deaths it explains speak against nobody else.
 
 Workflow Runs count like activities, so that none is condemned for what a run did; but a run cannot be failed
 from here, and is only reported.
@@ -69,7 +70,9 @@ def judge(draft: Draft, entity: Entity, outcome: Exit, estate: Estate) -> Judgem
     known = False
     for run in estate.runs:
         suspect = draft.suspects.get(run.key)
-        if suspect is not None and suspect.deaths >= pool.poison_after:
+        # Not where the culprit explains this death.
+        speaks = suspect is not None and life in suspect.lives
+        if suspect is not None and speaks and suspect.deaths >= pool.poison_after:
             known = True
             _report(draft, entity, suspect, outcome.cause)
     delays = _delays(draft, held, types)
@@ -112,12 +115,19 @@ def _count(draft: Draft, key: SuspectKey, type_name: str, life: str) -> None:
 def _singled_out(
     draft: Draft, held: Iterable[ActivityKey], types: Iterable[SuspectKey], limit: int
 ) -> Suspect | None:
-    """The activity that was at so many deaths, and at more of them than anything else in hand."""
+    """The activity that was at so many deaths, and is alone now; or that was at so many without any other
+    that is known for more than one, and at more than whatever else is in hand."""
     suspect = max((draft.suspects[key] for key in held), key=lambda s: s.deaths, default=None)
     if suspect is None or suspect.deaths < limit:
         return None
-    others = (draft.suspects[key] for key in types if key != suspect.key)
-    return suspect if all(other.deaths < suspect.deaths for other in others) else None
+    others = [draft.suspects[key] for key in types if key != suspect.key]
+    if not others:
+        return suspect
+    if any(other.deaths >= suspect.deaths for other in others):
+        return None
+    rivals = (other for other in draft.suspects.values() if other.key != suspect.key and other.deaths > 1)
+    shared = {life for rival in rivals for life in rival.lives}
+    return suspect if sum(life not in shared for life in suspect.lives) >= min(limit, LIVES_KEPT) else None
 
 
 def _condemn(draft: Draft, entity: Entity, culprit: Suspect, cause: str) -> str:
