@@ -119,6 +119,8 @@ class Evictor:
             elif time.monotonic() - moved_at > _PATIENCE:
                 break
             asked = left
+        while self._executions.leaving and time.monotonic() - moved_at < _PATIENCE:
+            await asyncio.sleep(_PAUSE)
         return sum(not self._executions.holds(one) for one in chosen)
 
     async def _apart(self, work: Callable[[], Memory]) -> Memory:

@@ -112,6 +112,8 @@ class Executions:
         self._box = box
         self._cached: dict[str, Execution] = {}
         self._running: set[str] = set()
+        self.leaving = 0
+        """Executions that were evicted, and that the SDK is about to let go of: their memory is in use yet."""
 
     @property
     def cached(self) -> int:
@@ -151,13 +153,18 @@ class Executions:
             execution.mark(ExecutionState.BLOCKED)
 
     def evicted(self, run_id: str) -> None:
-        """The SDK has taken the answer to the activation that evicts."""
+        """The SDK has torn it down, and is about to say so to its core. `let_go` follows."""
+        self.leaving += 1
         execution = self._cached.pop(run_id, None)
         if execution is None:
             return
         self._running.discard(run_id)
         self.evictions += not execution.closed
         execution.release()
+
+    def let_go(self) -> None:
+        """The SDK is done with an execution that was evicted."""
+        self.leaving -= 1
 
     def find(self, run_id: str) -> Execution | None:
         return self._cached.get(run_id)

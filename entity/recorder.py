@@ -19,6 +19,9 @@ from temporal_fleet.entity.sticky import StickyQueue
 from temporal_fleet.protocol.blackbox import ActivityEntry, BlackBoxWriter
 from temporal_fleet.protocol.holdings import HeldActivity
 
+_EVICTION = -1
+"""In the place of an activation's number."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -110,12 +113,14 @@ class Recorder:
             self._activations.pop(run_id, None)
             self._acquainted.discard(run_id)
             self._executions.evicted(run_id)
-            return None
+            return _EVICTION
         return self._activations.get(run_id)
 
     def activation_given_back(self, run_id: str, number: int | None) -> None:
+        if number == _EVICTION:
+            self._executions.let_go()
         # The next activation of a run may be there before the answer to this one returns.
-        if number is not None and self._activations.get(run_id) == number:
+        elif number is not None and self._activations.get(run_id) == number:
             del self._activations[run_id]
             self._executions.given_back(run_id)
 
