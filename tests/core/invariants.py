@@ -19,6 +19,7 @@ from temporal_fleet.supervisor.core.fleet import (
 from temporal_fleet.supervisor.core.restart import HEALTHY_AFTER, Policy, RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason
+from tests.core.memory_books import MemoryBooks
 from tests.core.recovery_books import RecoveryBooks, is_explained
 
 _DEAD = {State.WAITING, State.BACKOFF, State.STOPPED, State.FAILED}
@@ -85,9 +86,11 @@ class Invariants:
     seen: Counter[str] = field(default_factory=Counter)
     """What happened, so that a test can tell that it happened at all."""
     recoveries: RecoveryBooks = field(init=False)
+    memory: MemoryBooks = field(init=False)
 
     def __post_init__(self) -> None:
         self.recoveries = RecoveryBooks(self.seen)
+        self.memory = MemoryBooks(self.seen)
 
     def of_next_supervisor(self) -> "Invariants":
         following = Invariants(
@@ -116,6 +119,7 @@ class Invariants:
         for action in actions:
             self._book_action(before, event, after, action, now)
         self.recoveries.check(before, event, after, actions, now)
+        self.memory.check(before, event, after, actions, now)
         self._nobody_fails_without_cause(before, after)
         self._helpers_are_told(before, after, actions)
         self._nobody_is_left_to_a_dead_fork_server(after)

@@ -25,9 +25,9 @@ from temporal_fleet.supervisor.core.fleet import (
 from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import FleetState, fleet_state
-from tests.core.invariants import converged, is_at_rest
+from tests.core.invariants import Invariants, converged, is_at_rest
 from tests.core.pools import make_pool
-from tests.core.world import ENDS, MEBIBYTE, ClusterIs, Doing, EntityProcess, Faults, World
+from tests.core.world import BUDGETS, ENDS, MEBIBYTE, ClusterIs, Doing, EntityProcess, Faults, World
 
 CHAOS = Faults(
     boot_crash=0.1,
@@ -77,7 +77,7 @@ def random_pool(random: Random, name: str) -> Pool:
             kill_above=random.choice((None, 200 * MEBIBYTE)),
         ),
         recycle=RecyclePolicy(
-            max_age=random.choice((None, None, 400.0)), max_tasks=random.choice((None, 500))
+            max_age=random.choice((None, None, 200.0)), max_tasks=random.choice((None, 200))
         ),
         poison_after=random.choice((0, 1, 2, 3, 3)),
     )
@@ -213,7 +213,8 @@ def break_code(world: World) -> None:
 
 def reload(world: World) -> None:
     pools = varied(world.random, dict(world.fleet.pools))
-    world.request(lambda name: events.ReloadRequested(name, pools))
+    budget = world.random.choice((world.fleet.budget, *BUDGETS))
+    world.request(lambda name: events.ReloadRequested(name, pools, budget))
 
 
 def scale(world: World) -> None:
@@ -317,7 +318,7 @@ def run(seed: int, limit: int) -> World:
             world.lose_supervisor(with_entities=random.choice((0.0, 0.3, 1.0)))
             world.start(random_pools(random))
         else:
-            if random.random() < 0.3:
+            if random.random() < 0.6:
                 world.turn_cluster(ClusterIs.DOWN)
             come_to_an_end(world, now=random.random() < 0.5)
             world = new_world(random, world)
@@ -330,7 +331,7 @@ def new_world(random: Random, before: World | None = None) -> World:
     world = World(random, embedded=random.random() < 0.3)
     if before is not None:
         world.now, world.delivered = before.now, before.delivered
-        world.invariants.seen = world.invariants.recoveries.seen = before.invariants.seen
+        world.invariants = Invariants(seen=before.invariants.seen)
     world.start(random_pools(random))
     return world
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -25,9 +24,8 @@ from tests.core.simulation import (
 from tests.core.world import World
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_the_invariants_hold_through_long_chaos_and_the_fleet_converges(seed: int) -> None:
-    seen = run(seed, limit=40_000).invariants.seen
+def test_the_invariants_hold_through_long_chaos_and_the_fleet_converges() -> None:
+    seen = run(0, limit=40_000).invariants.seen + run(1, limit=40_000).invariants.seen
     # The checks are worth nothing for what never happened.
     for what in (
         "backoff",
@@ -40,6 +38,10 @@ def test_the_invariants_hold_through_long_chaos_and_the_fleet_converges(seed: in
         "rest",
         "rest with places given up",
         "condemned",
+        "eviction ended",
+        "killed for its size",
+        "recycled by policy",
+        "recycled for its memory",
         "death with a recovery",
         "death without a recovery",
         "explained death",
@@ -62,7 +64,7 @@ def test_the_invariants_hold_through_long_chaos_and_the_fleet_converges(seed: in
         "Reject",
         "Stalled",
     ):
-        assert seen[what] > 0, f"{what}: never happened in the run of seed {seed}"
+        assert seen[what] > 0, f"{what}: never happened"
 
 
 class FleetUnderChaos(RuleBasedStateMachine):

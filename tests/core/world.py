@@ -31,6 +31,7 @@ from tests.core.work import Work
 HEARTBEAT = 1.0
 MEASURED_EVERY = 5.0
 MEBIBYTE = 2**20
+BUDGETS = (None, 150 * MEBIBYTE, 300 * MEBIBYTE)
 EMPTY_RSS = 60 * MEBIBYTE
 EXECUTION = MEBIBYTE
 
@@ -182,7 +183,7 @@ class World:
     def start(self, pools: dict[str, Pool]) -> None:
         """A supervisor starts, and finds what an earlier one left behind."""
         self.supervisors += 1
-        self.deliver(events.Started(pools, self.random.choice((None, 500 * MEBIBYTE)), self.saved))
+        self.deliver(events.Started(pools, self.random.choice(BUDGETS), self.saved))
         finds: list[events.Event] = [
             events.Found(process.entity, process.incarnation, process.pid) for process in self.living()
         ]
