@@ -146,14 +146,12 @@ class RecoveryBooks:
 
 
 def is_explained(before: Fleet, after: Fleet, event: events.Died) -> bool:
-    """Whether a run was in hand that is known to be at such deaths."""
+    """Whether a run was in hand that is known to be at such deaths, and no culprit explains this one."""
+    life = str(Life(event.entity, event.incarnation))
     pool = before.pools.get(before.entities[event.entity].pool)
-    for run in event.estate.runs:
-        suspect = after.suspects.get(run.key)
-        counted = suspect is not None and suspect != before.suspects.get(run.key)
-        if counted and suspect is not None and pool is not None and suspect.deaths >= pool.poison_after:
-            return True
-    return False
+    at_it = (after.suspects.get(run.key) for run in event.estate.runs)
+    known = [suspect for suspect in at_it if suspect is not None and life in suspect.lives]
+    return pool is not None and any(suspect.deaths >= pool.poison_after for suspect in known)
 
 
 def _in_hand(estate: Estate) -> set[SuspectKey]:
