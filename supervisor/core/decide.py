@@ -1,5 +1,6 @@
 """The decision: one event in, the changed fleet and the actions out. Dispatch and order only; what each
-event means stands in lives, deaths, helpers and changes, what a pool needs in plan."""
+event means stands in lives, deaths, recoveries, memory, eviction, helpers and changes, what a pool needs in
+plan."""
 
 from temporal_fleet.supervisor.core import (
     changes,
