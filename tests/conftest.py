@@ -52,14 +52,15 @@ def accepts(address: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def start_dev_server(port: int, log: Path) -> subprocess.Popen[bytes]:
-    """Start the dev server and wait until it answers. The caller ends it."""
+def start_dev_server(port: int, log: Path, *more: str) -> subprocess.Popen[bytes]:
+    """Start the dev server, with `more` arguments, and wait until it answers. The caller ends it."""
     with log.open("ab") as output:
         server = subprocess.Popen(
             [
                 *(temporal_command(), "server", "start-dev", "--headless", "--ip", "127.0.0.1"),
                 *("--port", str(port), "--log-level", "warn"),
                 *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"),
+                *more,
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -20,6 +20,12 @@ class DevServerImpossible(Exception):
     """It cannot be started as configured. The message says why and what to do."""
 
 
+TIMER_SHIFT = 'history.timerProcessorMaxTimeShift="50ms"'
+"""A Cluster that fired a timer puts others of the same history shard off by up to so long, to allow for clocks
+that differ: by default a second, and the dev server has one shard and one clock. The next attempt of an
+activity is such a timer."""
+
+
 @dataclass(frozen=True)
 class DevServerPlan:
     """A dev server with its ports settled: the same ones for every life of it."""
@@ -86,6 +92,7 @@ class DevServerProcess:
             # The server's default journal is less than half as fast; WAL with NORMAL survives a SIGKILL.
             command += ["--db-filename", str(plan.database)]
             command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
+        command += ["--dynamic-config-value", TIMER_SHIFT]
         with plan.log.open("wb") as log:
             self._popen = subprocess.Popen(
                 command,
