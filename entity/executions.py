@@ -4,18 +4,19 @@ The table alone. Who sees the tasks is in recorder, who sees the activations in 
 have to go is in evictor.
 """
 
-import time
+from time import time
 from typing import Any
 
 from temporal_fleet.protocol.blackbox import BlackBoxWriter, ExecutionEntry
 from temporal_fleet.protocol.holdings import CachedExecution, ExecutionState
 
-_CLOSINGS = (
+_RUNNING, _BLOCKED = ExecutionState.RUNNING, ExecutionState.BLOCKED
+_CLOSINGS = {
     "complete_workflow_execution",
     "continue_as_new_workflow_execution",
     "fail_workflow_execution",
     "cancel_workflow_execution",
-)
+}
 
 
 class Execution:
@@ -25,10 +26,10 @@ class Execution:
     __slots__ = (
         "_box",
         "_catching_up",
-        "_local_activities",
         "closed",
         "history_events",
         "last_activity",
+        "local_activities",
         "replayed_events",
         "run_id",
         "workflow_id",
@@ -39,12 +40,13 @@ class Execution:
         self.run_id = run_id
         self.workflow_id = workflow_id
         self.workflow_type = workflow_type
-        self.last_activity = time.time()
+        self.last_activity = time()
         self.closed = False
         self.history_events = 0
         self.replayed_events = 0
         self._catching_up = True
-        self._local_activities: set[int] = set()
+        self.local_activities: set[int] = set()
+        """In flight: its Workflow Task stays in hand."""
         self._box: ExecutionEntry = box.hold_execution(
             CachedExecution(
                 workflow_id=workflow_id,
@@ -59,11 +61,6 @@ class Execution:
             )
         )
 
-    @property
-    def has_local_activities(self) -> bool:
-        """Whether local activities of it are in flight: its Workflow Task stays in hand."""
-        return bool(self._local_activities)
-
     def activated(self, activation: Any, completion: Any) -> None:
         """Learn from what the SDK's instance was given, and what it answered (protobufs of the bridge)."""
         self.history_events = activation.history_length
@@ -73,25 +70,25 @@ class Execution:
                 self.replayed_events = activation.history_length
             else:
                 self._catching_up = False
-        if self._local_activities:
+        if self.local_activities:
             for job in activation.jobs:
                 if job.HasField("resolve_activity") and job.resolve_activity.is_local:
-                    self._local_activities.discard(job.resolve_activity.seq)
+                    self.local_activities.discard(job.resolve_activity.seq)
         for command in completion.successful.commands:
             kind = command.WhichOneof("variant")
             if kind == "schedule_local_activity":
-                self._local_activities.add(command.schedule_local_activity.seq)
+                self.local_activities.add(command.schedule_local_activity.seq)
             elif kind in _CLOSINGS:
                 self.closed = True
-                self._local_activities.clear()
+                self.local_activities.clear()
 
     def mark(self, state: ExecutionState) -> None:
         """Something happened to it just now."""
-        self.last_activity = time.time()
+        self.last_activity = now = time()
         self._box.mark(
             state=state,
             closed=self.closed,
-            last_activity=self.last_activity,
+            last_activity=now,
             history_events=self.history_events,
             replayed_events=self.replayed_events,
         )
@@ -113,7 +110,7 @@ class Executions:
         self._cached: dict[str, Execution] = {}
         self._running: set[str] = set()
         self.leaving = 0
-        """Executions that were evicted, and that the SDK is about to let go of: their memory is in use yet."""
+        """Executions that were evicted, and that the SDK is about to let go of: their memory is in use."""
 
     @property
     def cached(self) -> int:
@@ -138,7 +135,7 @@ class Executions:
             self._cached[run_id] = Execution(run_id, start.workflow_id, start.workflow_type, self._box)
             self.resurrections += activation.is_replaying
         elif run_id not in self._running:
-            execution.mark(ExecutionState.RUNNING)
+            execution.mark(_RUNNING)
         self._running.add(run_id)
 
     def given_back(self, run_id: str) -> None:
@@ -146,11 +143,11 @@ class Executions:
         execution = self._cached.get(run_id)
         if execution is None:
             return
-        if execution.has_local_activities:
-            execution.mark(ExecutionState.RUNNING)
+        if execution.local_activities:
+            execution.mark(_RUNNING)
         else:
             self._running.discard(run_id)
-            execution.mark(ExecutionState.BLOCKED)
+            execution.mark(_BLOCKED)
 
     def evicted(self, run_id: str) -> None:
         """The SDK has torn it down, and is about to say so to its core. `let_go` follows."""
