@@ -21,9 +21,9 @@ class DevServerImpossible(Exception):
 
 
 TIMER_SHIFT = 'history.timerProcessorMaxTimeShift="50ms"'
-"""A Cluster that fired a timer puts others of the same history shard off by up to so long, to allow for clocks
-that differ: by default a second, and the dev server has one shard and one clock. The next attempt of an
-activity is such a timer."""
+"""A Cluster that fired a timer puts others of the same history shard off by up to so long, to allow for
+clocks that differ: by default a second, and the dev server has one shard and one clock. The next attempt of
+an activity is such a timer."""
 
 
 @dataclass(frozen=True)
