@@ -39,7 +39,8 @@ class MemoryBooks:
             self._note(after, reading)
         if isinstance(event, events.Stalled):
             for eviction in self.evictions.values():
-                eviction.began = now
+                if eviction.ordered is None:
+                    eviction.began = now
         if isinstance(event, events.Evicted):
             self._end(Life(event.entity, event.incarnation), now)
         for action in actions:
