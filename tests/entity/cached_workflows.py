@@ -110,19 +110,13 @@ class Generations:
 
     def __init__(self) -> None:
         self._done = False
-        self._left = -1
 
     @workflow.run
     async def run(self, left: int) -> str:
-        self._left = left
         if left:
             workflow.continue_as_new(left - 1)
         await workflow.wait_condition(lambda: self._done)
         return workflow.info().run_id
-
-    @workflow.query
-    def left(self) -> int:
-        return self._left
 
     @workflow.signal
     def finish(self) -> None:
