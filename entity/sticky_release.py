@@ -48,14 +48,13 @@ from temporal_fleet.entity.tally import Tally
 
 REASON = "temporal-fleet: its process is dead"
 
-_POLLERS = 8
+_POLLERS = 16
+"""Fast: a query that the Cluster keeps for too long strands the task behind it, as a release does."""
 _POLL = timedelta(seconds=2.2)
 """The Cluster refuses polls of 2 s and less, and answers an empty one a second before its end."""
 _SILENCE = 0.1
 """Seconds without a task, when some should be there: the count was an estimate."""
 _FRUITLESS_ROUNDS = 3
-_PATIENT_ROUNDS = 5
-"""After so many, more comes than is drained: it has to be turned off first."""
 _QUERY_PATIENCE = timedelta(seconds=10)
 
 
@@ -81,32 +80,33 @@ class StickyQueue:
         self._task_queue = task_queue
         self._identity = identity
         self._until = until
+        self._answers: set[asyncio.Task[None]] = set()
         self._queries: set[asyncio.Task[None]] = set()
         self._polled = 0
 
     async def free(self) -> None:
         """Bring away what waits, and give the queue up. Raises Declined and Pointless."""
-        rounds = fruitless = 0
+        fruitless = 0
         waiting = await self._waiting()
         while fruitless < _FRUITLESS_ROUNDS:
-            if not waiting or rounds >= _PATIENT_ROUNDS:
-                await self._release()
-                waiting = await self._waiting()
-                if not waiting:
-                    break
-            if not self._queue.normal_name:
-                self._queue.normal_name = await self._task_queue()
-            before = self._polled
-            await self._drain(waiting)
+            if waiting:
+                before = self._polled
+                await self._drain(waiting)
+                fruitless = fruitless + 1 if self._polled == before else 0
+            await self._release()
             waiting = await self._waiting()
-            fruitless = fruitless + 1 if self._polled == before else 0
-            rounds += 1
+            if not waiting:
+                break
+        for outcome in await asyncio.gather(*self._answers, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
     async def queries_answered(self) -> None:
         """Wait for the answers to the queries that were caught. One that hangs on a task in the dead Worker's
         hands has to wait for that."""
-        if self._queries:
-            await asyncio.wait(self._queries)
+        for outcome in await asyncio.gather(*self._queries, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
     async def _release(self, pollers: str = "") -> None:
         """Give the queue up, and with it end these polls of our own."""
@@ -120,8 +120,11 @@ class StickyQueue:
             request.worker_instance_key = pollers
             request.task_queue = self._queue.normal_name
             request.task_queue_types.append(TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
-        await self._persistence.ask(
-            lambda service: service.shutdown_worker(request, timeout=PATIENCE), self._until
+        await self._persistence.attempt(
+            lambda: self._cluster.ask_at_once(
+                lambda service: service.shutdown_worker(request, timeout=PATIENCE)
+            ),
+            self._until,
         )
 
     async def _waiting(self) -> int:
@@ -132,13 +135,18 @@ class StickyQueue:
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
             include_task_queue_status=True,
         )
-        answer: DescribeTaskQueueResponse = await self._persistence.ask(
-            lambda service: service.describe_task_queue(request, timeout=PATIENCE), self._until
+        answer: DescribeTaskQueueResponse = await self._persistence.attempt(
+            lambda: self._cluster.ask_at_once(
+                lambda service: service.describe_task_queue(request, timeout=PATIENCE)
+            ),
+            self._until,
         )
         return answer.task_queue_status.backlog_count_hint
 
     async def _drain(self, waiting: int) -> None:
         """Poll that many times at most: a poll too many would wait, and make the Cluster queue for us."""
+        if not self._queue.normal_name:
+            self._queue.normal_name = await self._task_queue()
         # By this key the Cluster ends our polls at once and without losing a task.
         key = uuid.uuid4().hex
         polls = iter(range(waiting))
@@ -159,7 +167,7 @@ class StickyQueue:
             before = self._polled
 
     async def _poll(self, key: str) -> bool:
-        """Take one task and set it free. False: there is none (any more), or no Cluster."""
+        """Take one task, and have it set free. False: there is none (any more), or no Cluster."""
         request = PollWorkflowTaskQueueRequest(
             namespace=self._cluster.namespace,
             task_queue=self._queue,
@@ -177,11 +185,9 @@ class StickyQueue:
             return False
         self._polled += 1
         if task.HasField("query"):
-            answering = asyncio.create_task(self._pass_on(task))
-            self._queries.add(answering)
-            answering.add_done_callback(self._queries.discard)
+            self._queries.add(asyncio.create_task(self._pass_on(task)))
         else:
-            await self._fail(task)
+            self._answers.add(asyncio.create_task(self._fail(task)))
         return True
 
     async def _fail(self, task: PollWorkflowTaskQueueResponse) -> None:
