@@ -4,6 +4,7 @@ activity in its hands. With nobody killed, with the SDK alone, and under the sup
 import asyncio
 import itertools
 import os
+import random
 import signal
 import statistics
 import tempfile
@@ -93,6 +94,7 @@ async def _crowd(client: Client, make: MakeSide, *, kill: bool) -> Crowd:
         handles = await _cached(client, queue, _CACHED)
         await asyncio.to_thread(side.add_second)
         queries: list[float] = []
+        chance = random.Random(queue)
 
         async def query(handle: WorkflowHandle[object, object]) -> None:
             began = time.monotonic()
@@ -101,23 +103,26 @@ async def _crowd(client: Client, make: MakeSide, *, kill: bool) -> Crowd:
 
         gate = asyncio.Semaphore(_AT_ONCE)
         signals = 0
+        progressed = 0.0
 
         async def go_on(handle: WorkflowHandle[object, object]) -> None:
-            nonlocal signals
+            nonlocal signals, progressed
             async with gate:
                 await handle.signal("go_on")
             signals += 1
+            if signals % (_CACHED // _QUERIES) == 0:
+                # Of any: signalled already, about to be, done.
+                group.create_task(query(chance.choice(handles)))
             if kill and signals == int(_KILL_AFTER * _CACHED):
                 side.kill_first()
             await handle.result()
+            progressed = time.monotonic() - began
 
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            for number, handle in enumerate(handles):
-                if number % (_CACHED // _QUERIES) == 0:
-                    group.create_task(query(handle))
+            for handle in handles:
                 group.create_task(go_on(handle))
-        return Crowd(time.monotonic() - began, queries)
+        return Crowd(progressed, queries)
 
 
 async def _single(client: Client, make: MakeSide) -> float:
