@@ -88,6 +88,8 @@ class Evictor:
     def tidy(self) -> None:
         """Give back what the SDK's own evictions left behind, if there were enough of them. To be called now
         and then; returns at once. Raises what went wrong the last time."""
+        if self._one_at_a_time.locked():
+            return
         now = time.monotonic()
         if self._tidying is not None:
             if not self._tidying.done():
