@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from temporal_fleet.supervisor.shell.dev_server import TIMER_SHIFT
+from tests.bench.activations import measure_activations
 from tests.bench.fleets import bench_fleet
 from tests.bench.hoards import measure_hoards
 from tests.bench.losses import measure_losses
@@ -45,6 +46,7 @@ def main() -> None:
         results = [
             *_measure_shop(address, Path(name) / "shop"),
             _measure_heavy(address, Path(name)),
+            *measure_activations(),
             *measure_losses(address, Path(name)),
             *measure_hoards(address, Path(name) / "hoards"),
             *measure_resurrections(address, Path(name) / "ledgers", arguments.executions),
