@@ -211,11 +211,7 @@ class _Recovery:
     async def _worker(self) -> None:
         try:
             self.worker_reported = await report_dead_worker(
-                self._cluster,
-                self._persistence,
-                self._box.identity,
-                self._box.sticky_queue,
-                self._registry_until,
+                self._cluster, self._persistence, self._box.identity, self._registry_until
             )
         except Declined:
             # A Cluster without such a list has no dead Worker on it.

@@ -53,7 +53,7 @@ _POLLERS = 16
 _POLL = timedelta(seconds=2.2)
 """The Cluster refuses polls of 2 s and less, and answers an empty one a second before its end."""
 _SILENCE = 0.1
-"""Seconds without a task, when some should be there: the count was an estimate."""
+"""Seconds without a task after which the count, an estimate, is asked for again."""
 _FRUITLESS_ROUNDS = 3
 _QUERY_PATIENCE = timedelta(seconds=10)
 
@@ -162,7 +162,7 @@ class StickyQueue:
             done, pollers = await asyncio.wait(pollers, timeout=_SILENCE)
             for poller in done:
                 poller.result()
-            if pollers and self._polled == before:
+            if pollers and self._polled == before and not await self._waiting():
                 await self._release(key)
             before = self._polled
 

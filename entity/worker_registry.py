@@ -13,26 +13,22 @@ from temporal_fleet.entity.persistence import Persistence
 from temporal_fleet.entity.sticky_release import REASON
 
 
-async def report_dead_worker(
-    cluster: Cluster, persistence: Persistence, identity: str, sticky_queue: str, until: float
-) -> bool:
+async def report_dead_worker(cluster: Cluster, persistence: Persistence, identity: str, until: float) -> bool:
     """Whether it stood there. Raises Declined (a Cluster that keeps no such list) and Pointless."""
     request = ListWorkersRequest(namespace=cluster.namespace, query=f'WorkerIdentity = "{_quoted(identity)}"')
     listed: ListWorkersResponse = await persistence.ask(
         lambda service: service.list_workers(request, timeout=PATIENCE), until
     )
     for worker in listed.workers:
-        await _report(cluster, persistence, worker, sticky_queue, until)
+        await _report(cluster, persistence, worker, until)
     return bool(listed.workers)
 
 
-async def _report(
-    cluster: Cluster, persistence: Persistence, worker: WorkerListInfo, sticky_queue: str, until: float
-) -> None:
-    # The key alone ends its polls; it is this last heartbeat that takes it off the list.
+async def _report(cluster: Cluster, persistence: Persistence, worker: WorkerListInfo, until: float) -> None:
+    # The key alone ends its polls; it is this last heartbeat that takes it off the list. Its sticky queue is
+    # not named: that would release it before it was drained.
     request = ShutdownWorkerRequest(
         namespace=cluster.namespace,
-        sticky_task_queue=sticky_queue,
         identity=worker.worker_identity,
         reason=REASON,
         worker_instance_key=worker.worker_instance_key,
