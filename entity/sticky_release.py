@@ -13,9 +13,12 @@ more, and it waits out its time. That is why ResetStickyTaskQueue is no way arou
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
+from enum import Enum
 
 from temporalio.api.enums.v1 import (
     QueryResultType,
@@ -56,6 +59,13 @@ _SILENCE = 0.1
 """Seconds without a task after which the count, an estimate, is asked for again."""
 _FRUITLESS_ROUNDS = 3
 _QUERY_PATIENCE = timedelta(seconds=10)
+_QUERY_PAUSE = 0.05
+
+
+class _Caught(Enum):
+    TASK = "task"
+    QUERY = "query"
+    NOTHING = "nothing"
 
 
 class StickyQueue:
@@ -144,16 +154,20 @@ class StickyQueue:
         return answer.task_queue_status.backlog_count_hint
 
     async def _drain(self, waiting: int) -> None:
-        """Poll that many times at most: a poll too many would wait, and make the Cluster queue for us."""
+        """Take that many tasks at most: a poll too many would wait, and make the Cluster queue for us."""
         if not self._queue.normal_name:
             self._queue.normal_name = await self._task_queue()
         # By this key the Cluster ends our polls at once and without losing a task.
         key = uuid.uuid4().hex
-        polls = iter(range(waiting))
+        tasks = iter(range(waiting))
 
         async def poll_on() -> None:
-            for _ in polls:
-                if not await self._poll(key):
+            for _ in tasks:
+                caught = _Caught.QUERY
+                # Queries come first, and are not counted.
+                while caught is _Caught.QUERY:
+                    caught = await self._poll(key)
+                if caught is _Caught.NOTHING:
                     return
 
         pollers = {asyncio.create_task(poll_on()) for _ in range(min(waiting, _POLLERS))}
@@ -166,8 +180,8 @@ class StickyQueue:
                 await self._release(key)
             before = self._polled
 
-    async def _poll(self, key: str) -> bool:
-        """Take one task, and have it set free. False: there is none (any more), or no Cluster."""
+    async def _poll(self, key: str) -> _Caught:
+        """Take a task or a query, and have it set free."""
         request = PollWorkflowTaskQueueRequest(
             namespace=self._cluster.namespace,
             task_queue=self._queue,
@@ -180,15 +194,15 @@ class StickyQueue:
             )
         except ClusterTrouble:
             # The next release insists.
-            return False
+            return _Caught.NOTHING
         if not task.task_token:
-            return False
+            return _Caught.NOTHING
         self._polled += 1
         if task.HasField("query"):
             self._queries.add(asyncio.create_task(self._pass_on(task)))
-        else:
-            self._answers.add(asyncio.create_task(self._fail(task)))
-        return True
+            return _Caught.QUERY
+        self._answers.add(asyncio.create_task(self._fail(task)))
+        return _Caught.TASK
 
     async def _fail(self, task: PollWorkflowTaskQueueResponse) -> None:
         request = RespondWorkflowTaskFailedRequest(
@@ -214,7 +228,7 @@ class StickyQueue:
             completed_type=QueryResultType.QUERY_RESULT_TYPE_ANSWERED,
         )
         try:
-            answer.query_result.CopyFrom((await self._query(task)).query_result)
+            answer.query_result.CopyFrom((await self._query_in_time(task)).query_result)
         except Declined as declined:
             answer.completed_type = QueryResultType.QUERY_RESULT_TYPE_FAILED
             answer.error_message = declined.error.message
@@ -222,7 +236,7 @@ class StickyQueue:
             if failed is not None:
                 answer.failure.CopyFrom(failed.failure)
         except ClusterTrouble:
-            # Not an answer of the Workflow's: the caller's client asks again by itself.
+            # Not an answer of the Workflow's, and its caller has given up by now.
             self._tally.refused += 1
             return
         try:
@@ -234,6 +248,17 @@ class StickyQueue:
         else:
             self._tally.queries_answered += 1
 
+    async def _query_in_time(self, task: PollWorkflowTaskQueueResponse) -> QueryWorkflowResponse:
+        """The Cluster keeps one query for each execution whose task is pending, and none beyond that."""
+        given_up = time.monotonic() + _QUERY_PATIENCE.total_seconds()
+        while True:
+            try:
+                return await self._query(task)
+            except ClusterTrouble:
+                if time.monotonic() > given_up:
+                    raise
+            await asyncio.sleep(_QUERY_PAUSE)
+
     async def _query(self, task: PollWorkflowTaskQueueResponse) -> QueryWorkflowResponse:
         namespace, execution = self._cluster.namespace, task.workflow_execution
         described: DescribeWorkflowExecutionResponse = await self._cluster.ask(
@@ -243,11 +268,14 @@ class StickyQueue:
         )
         # A task that is pending answers the query too, and a reset would strand it.
         if not described.HasField("pending_workflow_task"):
-            await self._cluster.ask(
-                lambda service: service.reset_sticky_task_queue(
-                    ResetStickyTaskQueueRequest(namespace=namespace, execution=execution), timeout=PATIENCE
+            # One that is closed has no sticky queue, and can be queried.
+            with suppress(Declined):
+                await self._cluster.ask(
+                    lambda service: service.reset_sticky_task_queue(
+                        ResetStickyTaskQueueRequest(namespace=namespace, execution=execution),
+                        timeout=PATIENCE,
+                    )
                 )
-            )
         answer: QueryWorkflowResponse = await self._cluster.ask_at_once(
             lambda service: service.query_workflow(
                 QueryWorkflowRequest(namespace=namespace, execution=execution, query=task.query),
