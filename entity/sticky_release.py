@@ -4,12 +4,14 @@ The Cluster sends the Workflow Tasks and queries of cached executions to the sti
 in its cache, as long as that queue had a poller in the last ten seconds: what goes to a dead one's waits ten
 seconds there. ShutdownWorker *releases* the queue: what comes later goes to the normal queue, and so do the
 queries that wait in it. The tasks that wait in it stay: they have to be polled, and failed, which schedules
-them anew on the normal queue. To poll is to be a poller, for whom the Cluster queues tasks again. So: poll as
-many as wait, release, and from the start, until none waited after a release. An empty queue is never polled.
+them anew on the normal queue. Who polls revives the queue, unless he does not say who he is.
 
 To release it first would be wrong. The Cluster makes the execution of each query that waits forget the sticky
 queue, and a task of that execution which waits behind the query is stranded by it: nobody can poll it any
-more, and it waits out its time. That is why ResetStickyTaskQueue is no way around all this either.
+more, and it waits out its time. (That is why ResetStickyTaskQueue is no way around all this either.) But
+queries are polled before tasks: who catches tasks has left no query behind. So: poll until tasks come, release,
+poll as many as still wait, and release again, until none waited after a release. An empty queue is never
+polled.
 """
 
 import asyncio
@@ -51,13 +53,17 @@ from temporal_fleet.entity.tally import Tally
 
 REASON = "temporal-fleet: its process is dead"
 
+NOBODY = ""
+"""The identity under which it is polled."""
+
 _POLLERS = 16
 """Fast: a query that the Cluster keeps for too long strands the task behind it, as a release does."""
 _POLL = timedelta(seconds=2.2)
 """The Cluster refuses polls of 2 s and less, and answers an empty one a second before its end."""
 _SILENCE = 0.1
 """Seconds without a task after which the count, an estimate, is asked for again."""
-_FRUITLESS_ROUNDS = 3
+_ROUNDS = 20
+"""Two are enough, unless the count is wrong, or the Cluster takes us for a poller."""
 _QUERY_PATIENCE = timedelta(seconds=10)
 _QUERY_PAUSE = 0.05
 
@@ -96,17 +102,15 @@ class StickyQueue:
 
     async def free(self) -> None:
         """Bring away what waits, and give the queue up. Raises Declined and Pointless."""
-        fruitless = 0
         waiting = await self._waiting()
-        while fruitless < _FRUITLESS_ROUNDS:
-            if waiting:
-                before = self._polled
-                await self._drain(waiting)
-                fruitless = fruitless + 1 if self._polled == before else 0
+        if waiting:
+            await self._drain(min(waiting, _POLLERS))
+        for _ in range(_ROUNDS):
             await self._release()
             waiting = await self._waiting()
             if not waiting:
                 break
+            await self._drain(waiting)
         for outcome in await asyncio.gather(*self._answers, return_exceptions=True):
             if outcome is not None:
                 raise outcome
@@ -154,7 +158,7 @@ class StickyQueue:
         return answer.task_queue_status.backlog_count_hint
 
     async def _drain(self, waiting: int) -> None:
-        """Take that many tasks at most: a poll too many would wait, and make the Cluster queue for us."""
+        """Take that many tasks at most: a poll too many would wait."""
         if not self._queue.normal_name:
             self._queue.normal_name = await self._task_queue()
         # By this key the Cluster ends our polls at once and without losing a task.
@@ -185,7 +189,7 @@ class StickyQueue:
         request = PollWorkflowTaskQueueRequest(
             namespace=self._cluster.namespace,
             task_queue=self._queue,
-            identity=self._cluster.identity,
+            identity=NOBODY,
             worker_instance_key=key,
         )
         try:

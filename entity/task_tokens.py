@@ -20,6 +20,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from temporal_fleet.entity.cluster import PATIENCE, Cluster, Declined
 from temporal_fleet.entity.persistence import Persistence
+from temporal_fleet.entity.sticky_release import NOBODY
 from temporal_fleet.entity.tally import Tally
 from temporal_fleet.protocol.holdings import CachedExecution, ExecutionState
 
@@ -86,7 +87,7 @@ class TasksInHand:
         self._persistence = persistence
         self._tally = tally
         # What the sticky queue's drain polled and could not answer is nobody else's either.
-        self._identities = frozenset({identity, cluster.identity})
+        self._identities = frozenset({identity, NOBODY})
         self._until = until
 
     async def free(self, held: CachedExecution) -> None:
