@@ -9,9 +9,9 @@ them anew on the normal queue. Who polls revives the queue, unless he does not s
 To release it first would be wrong. The Cluster makes the execution of each query that waits forget the sticky
 queue, and a task of that execution which waits behind the query is stranded by it: nobody can poll it any
 more, and it waits out its time. (That is why ResetStickyTaskQueue is no way around all this either.) But
-queries are polled before tasks: who catches tasks has left no query behind. So: poll until tasks come, release,
-poll as many as still wait, and release again, until none waited after a release. An empty queue is never
-polled.
+queries are polled before tasks: who catches tasks has left no query behind. So: poll until tasks come,
+release, poll as many as still wait, and release again, until none waited after a release. An empty queue is
+never polled.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class _Caught(Enum):
     NOTHING = "nothing"
 
 
-class StickyQueue:
+class DeadStickyQueue:
     """`task_queue` finds out the Worker's own, which is only asked for when something waits; `until` is when
     the Cluster has done all this by itself."""
 
@@ -176,13 +176,19 @@ class StickyQueue:
 
         pollers = {asyncio.create_task(poll_on()) for _ in range(min(waiting, _POLLERS))}
         before = self._polled
-        while pollers:
-            done, pollers = await asyncio.wait(pollers, timeout=_SILENCE)
-            for poller in done:
-                poller.result()
-            if pollers and self._polled == before and not await self._waiting():
-                await self._release(key)
-            before = self._polled
+        try:
+            while pollers:
+                done, pollers = await asyncio.wait(pollers, timeout=_SILENCE)
+                for poller in done:
+                    poller.result()
+                if pollers and self._polled == before and not await self._waiting():
+                    await self._release(key)
+                before = self._polled
+        finally:
+            # What they poll from now on would be nobody's.
+            for poller in pollers:
+                poller.cancel()
+            await asyncio.gather(*pollers, return_exceptions=True)
 
     async def _poll(self, key: str) -> _Caught:
         """Take a task or a query, and have it set free."""
