@@ -147,8 +147,9 @@ class BlackBoxWriter:
 def read_blackbox(path: Path) -> BlackBoxContents:
     """The contents of a black box, its writer alive or dead.
 
-    Raises FileNotFoundError, and PeerRubbish when it is not a black box of this layout, not completely made,
-    or written too often to be read.
+    Raises PeerRubbish when it is not a black box of this layout, not completely made, or written too often to
+    be read; FileNotFoundError when there is none, another OSError when it cannot be read now. A record that
+    says nothing of this layout is passed over: the others are worth no less.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -179,7 +180,7 @@ def read_blackbox(path: Path) -> BlackBoxContents:
 
 
 def _holdings(descriptor: int, mark: bytes) -> Holdings:
-    reader = RecordReader(descriptor, HEADER, mark)
+    reader = RecordReader(descriptor, HEADER, LARGEST, mark)
     activities = []
     executions: dict[str, CachedExecution] = {}
     # In the order of their beginning: an execution that left the cache and came again while the file was
@@ -191,7 +192,8 @@ def _holdings(descriptor: int, mark: bytes) -> Holdings:
                 activities.append(activity)
         elif stored.kind == EXECUTION:
             execution = read_execution(stored)
-            executions[execution.run_id] = execution
+            if execution is not None:
+                executions[execution.run_id] = execution
         else:
             raise PeerRubbish(f"the record at {stored.offset} is of kind {stored.kind}, which there is not")
     return Holdings(

@@ -10,7 +10,6 @@ from zlib import crc32
 
 import msgspec
 
-from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.holdings import CachedExecution, ExecutionState, HeldActivity
 from temporal_fleet.protocol.records import Extent, Record, RecordReader, RecordStore, StoredRecord
 
@@ -176,10 +175,10 @@ def hold_execution(store: RecordStore, execution: CachedExecution) -> ExecutionE
 
 
 def read_activity(reader: RecordReader, stored: StoredRecord) -> HeldActivity | None:
-    """None: a living entity released it meanwhile."""
+    """None: a living entity released it meanwhile, or it says nothing of this layout."""
     body = _decoded(_decode_activity, stored)
-    found = _details(reader, stored)
-    if found is None:
+    found = _details(reader, stored) if body is not None else None
+    if body is None or found is None:
         return None
     details, dropped = found
     return HeldActivity(
@@ -204,6 +203,8 @@ def _details(reader: RecordReader, stored: StoredRecord) -> tuple[bytes, int] | 
         if now is None or now.body != stored.body:
             return None
         offset, length, check, dropped = _DETAILS.unpack(now.payload)
+        if length > LARGEST_DETAILS:
+            break
         details = reader.read(offset, length) if length else b""
         if crc32(details) == check:
             return details, dropped
@@ -213,8 +214,11 @@ def _details(reader: RecordReader, stored: StoredRecord) -> tuple[bytes, int] | 
     return b"", length
 
 
-def read_execution(stored: StoredRecord) -> CachedExecution:
+def read_execution(stored: StoredRecord) -> CachedExecution | None:
+    """None: it says nothing of this layout."""
     body = _decoded(_decode_execution, stored)
+    if body is None:
+        return None
     last_activity, history_events, replayed_events, running, closed = _EXECUTION.unpack(stored.payload)
     return CachedExecution(
         workflow_id=body.workflow_id,
@@ -229,8 +233,9 @@ def read_execution(stored: StoredRecord) -> CachedExecution:
     )
 
 
-def _decoded(decode: Callable[[bytes], _Body], stored: StoredRecord) -> _Body:
+def _decoded(decode: Callable[[bytes], _Body], stored: StoredRecord) -> _Body | None:
     try:
         return decode(stored.body)
-    except msgspec.DecodeError as error:
-        raise PeerRubbish(f"the record at {stored.offset} is not of this layout: {error}") from None
+    # Text that is no UTF-8 is not reported as a DecodeError.
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -33,6 +33,7 @@ from zlib import crc32
 
 import msgspec
 
+from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.mapped import MappedFile
 
 CELL = 64
@@ -188,13 +189,18 @@ class StoredRecord(msgspec.Struct, frozen=True):
 class RecordReader:
     """The reader's side, of a file whose writer lives or is dead."""
 
-    def __init__(self, descriptor: int, base: int, mark: bytes) -> None:
+    def __init__(self, descriptor: int, base: int, bound: int, mark: bytes) -> None:
         self._descriptor = descriptor
         self._base = base
+        self._bound = bound
         self._mark = mark
 
     def records(self) -> Iterator[StoredRecord]:
-        data = self.read(0, os.fstat(self._descriptor).st_size)
+        """Raises PeerRubbish when the file is larger than any writer makes one."""
+        size = os.fstat(self._descriptor).st_size
+        if size > self._bound:
+            raise PeerRubbish(f"{size} bytes, over the {self._bound} that it may have")
+        data = self.read(0, size)
         place = self._base
         while (place := data.find(self._mark, place)) >= 0:
             found, settled = _record(data, place, place)

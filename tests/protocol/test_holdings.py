@@ -1,19 +1,24 @@
 """What an entity holds is in its black box as it was written: any calls, many of them, by many threads."""
 
+import os
 import random
 import resource
 import shutil
+import struct
 import tempfile
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from temporal_fleet.protocol import entries
 from temporal_fleet.protocol.blackbox import (
     HEADER,
     LARGEST,
@@ -21,6 +26,7 @@ from temporal_fleet.protocol.blackbox import (
     BlackBoxWriter,
     read_blackbox,
 )
+from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.holdings import CachedExecution, ExecutionState, HeldActivity
 from tests.faults.limits import fill, small_disk
 from tests.protocol.boxes import ACTIVITY, EXECUTION, Held, held, in_order, mark, marked, write
@@ -355,3 +361,37 @@ def test_threads_write_at_once(tmp_path: Path) -> None:
         expected = [value for done in threads.map(work, range(6)) for value in done]
     assert expected
     assert held(tmp_path / "box") == in_order(expected)
+
+
+@pytest.mark.parametrize("kind", [entries.ACTIVITY, entries.EXECUTION])
+@pytest.mark.parametrize("body", [b"\x94\xa2\xff\xfe", b"", b"\xc0", b"\x99" + b"\xa1\xff" * 9])
+def test_a_record_that_says_nothing_costs_no_other(tmp_path: Path, kind: int, body: bytes) -> None:
+    """Its checksum is right: what wrote it is at fault, not the disk."""
+    box = write(tmp_path / "box")
+    box.hold_activity(ACTIVITY)
+    box._store.add(kind, body, bytes(20))
+    box.hold_execution(EXECUTION)
+    assert held(tmp_path / "box") == in_order([ACTIVITY, EXECUTION])
+
+
+@pytest.mark.parametrize("length", [LARGEST_DETAILS + 1, 2**32 - 1])
+def test_details_of_an_absurd_length_are_dropped(tmp_path: Path, length: int) -> None:
+    box = write(tmp_path / "box")
+    body = msgspec.msgpack.encode(
+        ["order-1", ACTIVITY.run_id, "Order", "5", "charge", 1, ACTIVITY.task_token, ACTIVITY.since, None]
+    )
+    # The bytes it points to are in the file, and their checksum is right.
+    there = (tmp_path / "box").read_bytes()[:length]
+    box._store.add(entries.ACTIVITY, body, struct.pack("<IIIQ", 0, length, zlib.crc32(there), 0))
+    (activity,) = read_blackbox(tmp_path / "box").holdings.activities
+    assert activity == msgspec.structs.replace(ACTIVITY, details_dropped=length)
+
+
+def test_a_file_larger_than_any_box_is_none(tmp_path: Path) -> None:
+    box = write(tmp_path / "box")
+    box.hold_activity(ACTIVITY)
+    os.truncate(tmp_path / "box", LARGEST)
+    assert held(tmp_path / "box") == [ACTIVITY]
+    os.truncate(tmp_path / "box", 1 << 40)
+    with pytest.raises(PeerRubbish, match=f"{1 << 40} bytes, over"):
+        read_blackbox(tmp_path / "box")
