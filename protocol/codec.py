@@ -24,9 +24,13 @@ _encoder = msgspec.msgpack.Encoder()
 def encode(message: msgspec.Struct) -> bytes:
     """The frame of a message.
 
-    Raises ProtocolMisuse when it is larger than SIZE_LIMIT.
+    Raises ProtocolMisuse when it is larger than SIZE_LIMIT, or holds what no frame can.
     """
-    frame = HEADER + _encoder.encode(message)
+    try:
+        frame = HEADER + _encoder.encode(message)
+    # An integer of more than 64 bits, or text that is not Unicode: a path may be such.
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise ProtocolMisuse(f"a {type(message).__name__} cannot be encoded: {error}") from error
     if len(frame) > SIZE_LIMIT:
         raise ProtocolMisuse(
             f"a {type(message).__name__} of {len(frame)} bytes is over the limit of {SIZE_LIMIT}"

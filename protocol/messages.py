@@ -12,6 +12,10 @@ Pid = Annotated[int, msgspec.Meta(gt=0, le=2**22)]
 """Up to the kernel's own limit, PID_MAX_LIMIT."""
 
 
+Figure = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A count or a number of bytes: sums and differences of them still fit every format."""
+
+
 class FromEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     entity: str
     incarnation: int
@@ -30,16 +34,16 @@ class Ready(FromEntity, frozen=True, kw_only=True, tag="ready"):
 class Heartbeat(FromEntity, frozen=True, kw_only=True, tag="heartbeat"):
     """Once a second from the entity's own event loop. Counters grow over one life; the rest are of now."""
 
-    cached_executions: int
-    blocked_executions: int
-    evictions: int
-    resurrections: int
-    inflight_activities: int
-    pollers: int
-    metrics_dropped: int = 0
-    tasks: int = 0
+    cached_executions: Figure
+    blocked_executions: Figure
+    evictions: Figure
+    resurrections: Figure
+    inflight_activities: Figure
+    pollers: Figure
+    metrics_dropped: Figure = 0
+    tasks: Figure = 0
     """Workflow Tasks and activity tasks taken in this life."""
-    unrecorded: int = 0
+    unrecorded: Figure = 0
     """Activities and executions that its black box had no room for, in this life."""
 
 
@@ -53,16 +57,16 @@ class Evicted(FromEntity, frozen=True, kw_only=True, tag="evicted"):
     """Answers Evict, once the memory was given back to the system."""
 
     request: str
-    evicted: int
-    passed_over: int
+    evicted: Figure
+    passed_over: Figure
     """Chosen, and not evicted: they began to run, or are gone."""
-    cached: int
+    cached: Figure
     """Executions that remain in the cache."""
-    pss_before: int
+    pss_before: Figure
     """Bytes, as all of these."""
-    pss_after: int
-    rss_before: int
-    rss_after: int
+    pss_after: Figure
+    rss_before: Figure
+    rss_after: Figure
 
 
 EntityMessage = Hello | Ready | Heartbeat | Draining | Evicted

@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import structlog
 import zmq
 
 from temporal_fleet.protocol.codec import SIZE_LIMIT, Decoder, encode
-from temporal_fleet.protocol.control import ControlReply, ControlRequest, Event
+from temporal_fleet.protocol.control import ControlReply, ControlRequest, Event, Rejected
 from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
 from temporal_fleet.protocol.report import EventReport
 from temporal_fleet.protocol.rundir import RunDirectory, ipc
 from temporal_fleet.supervisor.shell.bus import AT_ONCE, router
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,17 @@ class Control:
                 self.dropped += 1
 
     def reply(self, operator: bytes, reply: ControlReply) -> None:
-        """An operator that went away, or reads nothing, loses its reply."""
+        """An operator that went away, or reads nothing, loses its reply. One whose reply fits no frame is
+        told so."""
         try:
-            self.socket.send_multipart([operator, encode(reply)], zmq.NOBLOCK)
-        except (zmq.Again, ProtocolMisuse):
+            frame = encode(reply)
+        except ProtocolMisuse as misuse:
+            self.dropped += 1
+            _log.exception("a reply to an operator cannot be sent", reply=type(reply).__name__)
+            frame = encode(Rejected(id=reply.id, problems=[f"the reply cannot be sent: {misuse}"]))
+        try:
+            self.socket.send_multipart([operator, frame], zmq.NOBLOCK)
+        except zmq.Again:
             self.dropped += 1
 
     def publish(self, report: EventReport) -> None:

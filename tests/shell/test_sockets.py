@@ -8,8 +8,8 @@ import pytest
 import zmq
 
 from temporal_fleet.protocol.codec import HEADER, SIZE_LIMIT, Decoder, encode
-from temporal_fleet.protocol.control import Accepted, ControlReply, Event, GetStatus
-from temporal_fleet.protocol.messages import Hello, SupervisorMessage, Welcome
+from temporal_fleet.protocol.control import Accepted, ControlReply, Event, GetStatus, Rejected
+from temporal_fleet.protocol.messages import Evicted, Heartbeat, Hello, SupervisorMessage, Welcome
 from temporal_fleet.protocol.report import EventReport
 from temporal_fleet.protocol.rundir import RunDirectory, ipc
 from temporal_fleet.supervisor.shell.bus import AT_ONCE, Bus
@@ -29,7 +29,31 @@ def next_hello(bus: Bus) -> Hello:
     return message
 
 
+BEYOND_REASON = Heartbeat(
+    entity="orders-1",
+    incarnation=3,
+    cached_executions=2**64 - 1,
+    blocked_executions=0,
+    evictions=0,
+    resurrections=0,
+    inflight_activities=0,
+    pollers=0,
+)
+NEGATIVE = Evicted(
+    entity="orders-1",
+    incarnation=3,
+    request="core",
+    evicted=0,
+    passed_over=0,
+    cached=0,
+    pss_before=0,
+    pss_after=-1,
+    rss_before=0,
+    rss_after=0,
+)
 GARBAGE = {
+    "a figure beyond reason": [encode(BEYOND_REASON)],
+    "a figure below zero": [encode(NEGATIVE)],
     "random": [RANDOM(500)],
     "empty": [b""],
     "nothing but a header": [HEADER],
@@ -146,9 +170,27 @@ def test_an_operator_that_reads_nothing_holds_nobody_up(
     assert Decoder[ControlReply](ControlReply).decode(other.recv()) == reply
 
 
-def test_a_reply_that_is_too_large_is_counted(control: Control) -> None:
-    control.reply(b"anybody", Accepted(id="a", message="x" * SIZE_LIMIT, generation=1))
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (Accepted(id="a", message="x" * SIZE_LIMIT, generation=1), "over the limit"),
+        (Accepted(id="a", message="ok", generation=2**64), "cannot be encoded"),
+        (Accepted(id="a", message="/home/\udcff", generation=1), "cannot be encoded"),
+    ],
+)
+def test_an_operator_whose_reply_fits_no_frame_is_told_so(
+    control: Control, paths: RunDirectory, dealer: Dealer, reply: Accepted, told: str
+) -> None:
+    operator = dealer(paths.control, "me")
+    operator.send(encode(STATUS))
+    wait_until(lambda: list(control.receive()), what="a request")
+    control.reply(b"me", reply)
     assert control.dropped == 1
+    assert operator.poll(10_000)
+    heard = Decoder[ControlReply](ControlReply).decode(operator.recv())
+    assert isinstance(heard, Rejected)
+    assert heard.id == "a"
+    assert told in heard.problems[0]
 
 
 def test_a_subscriber_that_reads_nothing_holds_nobody_up(
