@@ -1,14 +1,15 @@
 """The memory of every live entity, measured for the core once a second, where a limit asks for it. What is
 done about it is decided in core.
 
-RSS costs microseconds, PSS over a millisecond, which at fifty entities would be a load of its own. So PSS is
-read of a few entities in each second, and those that are not read are taken to have grown as their RSS did;
-near the budget, all are read.
+RSS costs microseconds, PSS over ten milliseconds for each GiB, which at fifty entities would be a load of its
+own. So PSS is read of some entities in each second, the oldest reading first, and those that are not read are
+taken to have grown as their RSS did; near the budget, of more of them. One that was never read is taken to
+share as much of its memory as those that were.
 """
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from temporal_fleet.supervisor.core.events import Measured, Reading
@@ -19,8 +20,10 @@ from temporal_fleet.supervisor.shell.vitals import proportional_bytes, resident_
 INTERVAL = 1.0
 NEAR = 0.9
 """Part of the budget from which it counts as near."""
-_ALLOWANCE = 0.002
-"""Seconds for reading PSS in one round, while the budget is not near."""
+ALLOWANCE = 0.002
+"""Seconds after which no further PSS is read in one round, while the budget is known not to be near."""
+NEAR_ALLOWANCE = 0.05
+"""The same, else."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,15 @@ class _Weight:
 
 
 class Measuring:
-    def __init__(self, heartbeats: Heartbeats) -> None:
+    def __init__(
+        self,
+        heartbeats: Heartbeats,
+        read_pss: Callable[[int], int | None] = proportional_bytes,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._heartbeats = heartbeats
+        self._read_pss = read_pss
+        self._clock = clock
         self._next = -math.inf
         self._weights: dict[int, _Weight] = {}
         """By PID."""
@@ -76,16 +86,23 @@ class Measuring:
             self._weights.clear()
             return {}
         self._weights = {pid: weight for pid, weight in self._weights.items() if pid in resident}
-        estimate = sum(self._weights[pid].now(rss) for pid, rss in resident.items() if pid in self._weights)
-        is_near = estimate > NEAR * budget
-        began = time.monotonic()
+        is_known = len(self._weights) == len(resident)
+        is_near = sum(self._estimate(resident).values()) > NEAR * budget
+        until = self._clock() + (ALLOWANCE if is_known and not is_near else NEAR_ALLOWANCE)
         for pid in sorted(resident, key=self._last_read):
-            spent = time.monotonic() - began
-            if pid in self._weights and not is_near and spent >= _ALLOWANCE:
-                break
-            if (pss := proportional_bytes(pid)) is not None:
+            if (pss := self._read_pss(pid)) is not None:
                 self._weights[pid] = _Weight(pss, resident[pid], now)
-        return {pid: weight.now(resident[pid]) for pid, weight in self._weights.items()}
+            if self._clock() >= until:
+                break
+        return self._estimate(resident)
+
+    def _estimate(self, resident: Mapping[int, int]) -> dict[int, int]:
+        """PSS by PID, as far as readings tell; empty without any."""
+        known = {pid: weight.now(resident[pid]) for pid, weight in self._weights.items()}
+        if not known:
+            return {}
+        own = sum(known.values()) / sum(resident[pid] for pid in known)
+        return {pid: known[pid] if pid in known else int(own * rss) for pid, rss in resident.items()}
 
     def _last_read(self, pid: int) -> float:
         return self._weights[pid].at if pid in self._weights else -math.inf

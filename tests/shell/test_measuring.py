@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,8 @@ from temporal_fleet.supervisor.core.events import Reading
 from temporal_fleet.supervisor.core.fleet import MemoryLimits, Pool, RecyclePolicy
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
-from temporal_fleet.supervisor.shell.measuring import INTERVAL, Measuring
+from temporal_fleet.supervisor.shell.measuring import ALLOWANCE, INTERVAL, NEAR_ALLOWANCE, Measuring
+from temporal_fleet.supervisor.shell.vitals import resident_bytes
 from tests.shell.places import ORDERS, fleet_of, place
 from tests.shell.processes import SLEEP, ended_after, shell, wait_for_zombie
 
@@ -122,3 +124,62 @@ def test_shared_memory_counts_once() -> None:
             assert sum(reading.rss for reading in measured.readings) > budget
             assert 0 < sum(reading.pss or budget for reading in measured.readings) < budget
         family.communicate()
+
+
+class SlowReadings:
+    """PSS of a quarter of each RSS, read in `cost` seconds of its own clock."""
+
+    def __init__(self, cost: float) -> None:
+        self.cost = cost
+        self.now = 0.0
+        self.read: list[int] = []
+
+    def __call__(self, pid: int) -> int | None:
+        self.now += self.cost
+        self.read.append(pid)
+        rss = resident_bytes(pid)
+        return rss // 4 if rss is not None else None
+
+    def clock(self) -> float:
+        return self.now
+
+    def taken(self) -> list[int]:
+        read, self.read = self.read, []
+        return read
+
+
+def test_however_near_the_budget_a_round_reads_for_so_long_and_the_oldest_first() -> None:
+    pids = [shell(SLEEP) for _ in range(4)]
+    places = [place(number, pid=pid) for number, pid in enumerate(pids, 1)]
+    with ExitStack() as stack:
+        for pid in pids:
+            stack.enter_context(ended_after(pid))
+        slow = SlowReadings(NEAR_ALLOWANCE / 1.5)
+        measuring = Measuring(Heartbeats(), slow, slow.clock)
+        read = []
+        for second in range(4):
+            measured = measuring.measure(fleet_of(*places, budget=1), float(second))
+            read.append(slow.taken())
+            # Those that were not read yet share as much as those that were.
+            for reading in measured.readings:
+                assert reading.pss == pytest.approx(reading.rss / 4, rel=0.01)
+        assert [len(each) for each in read] == [2, 2, 2, 2]
+        assert set(read[0] + read[1]) == set(pids)
+        assert read[2] == read[0]
+
+
+def test_far_from_the_budget_a_round_reads_less() -> None:
+    pids = [shell(SLEEP) for _ in range(2)]
+    places = [place(number, pid=pid) for number, pid in enumerate(pids, 1)]
+    with ExitStack() as stack:
+        for pid in pids:
+            stack.enter_context(ended_after(pid))
+        budget = sum(rss for pid in pids if (rss := resident_bytes(pid)))
+        slow = SlowReadings(ALLOWANCE)
+        measuring = Measuring(Heartbeats(), slow, slow.clock)
+        read = []
+        for second in range(3):
+            measuring.measure(fleet_of(*places, budget=budget), float(second))
+            read.append(slow.taken())
+        assert [len(each) for each in read] == [2, 1, 1]
+        assert read[1] != read[2]
