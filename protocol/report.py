@@ -99,7 +99,12 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     pools: list[PoolReport]
     entities: list[EntityReport]
     suspects: list[SuspectReport] = []
+    """Of more than one death, those that were in hand last: as many as a reply has room for."""
     recoveries: list[RecoveryReport] = []
+    """The oldest ones: as many as a reply has room for."""
+    suspects_total: int = 0
+    """Of more than one death."""
+    recoveries_total: int = 0
 
 
 class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):

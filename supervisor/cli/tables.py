@@ -14,9 +14,7 @@ from rich.text import Text
 from temporal_fleet.protocol.report import (
     EntityReport,
     PoolReport,
-    RecoveryReport,
     StatusReport,
-    SuspectReport,
 )
 from temporal_fleet.protocol.rundir import routing_id
 from temporal_fleet.supervisor.cli.caches import no_room
@@ -66,7 +64,7 @@ def status(report: StatusReport, width: int, now: float | None = None) -> Render
         parts += [Text(), _entities(report.entities, width)]
     if notes:
         parts += [Text(), *(Text(f"{listed(names)}: {note}", "yellow") for note, names in notes.items())]
-    losses = [*_recoveries(report.recoveries), *_suspects(report.suspects)]
+    losses = [*_recoveries(report), *_suspects(report)]
     if losses:
         parts += [Text(), *(Text(line, "yellow") for line in losses)]
     return Group(*parts)
@@ -91,22 +89,21 @@ def _notes(report: StatusReport, now: float) -> dict[str, list[str]]:
     return notes
 
 
-def _recoveries(recoveries: Sequence[RecoveryReport]) -> list[str]:
+def _recoveries(report: StatusReport) -> list[str]:
     """Deaths whose work is not free yet."""
     lines = []
-    for recovery in recoveries[:_MOST_LOSSES]:
+    for recovery in report.recoveries[:_MOST_LOSSES]:
         reason = f": {recovery.reason}" if recovery.reason else ""
         lines.append(
             f"{routing_id(recovery.entity, recovery.incarnation)} died {duration(recovery.since_s)} ago, and "
             f"its work is not free yet{reason}"
         )
-    return lines + _and_more(recoveries)
+    return lines + _and_more(report.recoveries_total)
 
 
-def _suspects(suspects: Sequence[SuspectReport]) -> list[str]:
-    """What entities died of, as far as anyone can tell: most deaths first. One death speaks against nobody:
-    all that was in hand is a suspect then."""
-    worst = sorted((each for each in suspects if each.deaths > 1), key=lambda suspect: -suspect.deaths)
+def _suspects(report: StatusReport) -> list[str]:
+    """What entities died of, as far as anyone can tell: most deaths first."""
+    worst = sorted(report.suspects, key=lambda suspect: -suspect.deaths)
     lines = []
     for suspect in worst[:_MOST_LOSSES]:
         of = f" of workflow {suspect.workflow_id}" if suspect.workflow_id else ""
@@ -117,12 +114,12 @@ def _suspects(suspects: Sequence[SuspectReport]) -> list[str]:
             f"suspect: {suspect.type}, {what} (run {suspect.run_id}), in hand at "
             f"{count(suspect.deaths, 'death')}"
         )
-    return lines + _and_more(worst)
+    return lines + _and_more(report.suspects_total)
 
 
-def _and_more(reports: Sequence[object]) -> list[str]:
-    more = len(reports) - _MOST_LOSSES
-    return [f"and {more} more: `status --json` has them all"] if more > 0 else []
+def _and_more(total: int) -> list[str]:
+    more = total - _MOST_LOSSES
+    return [f"and {more} more: see `status --json`"] if more > 0 else []
 
 
 def _is_told(reason: str, told: Iterable[str]) -> bool:

@@ -19,6 +19,9 @@ from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.vitals import Vitals
 
+LOSSES_LIMIT = 50
+"""Suspects, and recoveries, in one report: it has to fit a frame, and ids may be long."""
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -58,6 +61,9 @@ def status(
         )
         for pool in fleet.pools.values()
     ]
+    # One death speaks against nobody: all that was in hand is a suspect then.
+    suspects = [suspect for suspect in fleet.suspects.values() if suspect.deaths > 1]
+    recoveries = tuple(fleet.recoveries.values())
     ordered = sorted(fleet.entities.values(), key=lambda entity: (entity.pool, entity.ordinal))
     return StatusReport(
         fleet=FleetReport(
@@ -81,8 +87,10 @@ def status(
         ),
         pools=pools,
         entities=[_entity(fleet, entity, heartbeats, vitals, now, pss) for entity in ordered],
-        suspects=[_suspect(suspect) for suspect in fleet.suspects.values()],
-        recoveries=[_recovery(recovery, now) for recovery in fleet.recoveries.values()],
+        suspects=[_suspect(suspect) for suspect in suspects[-LOSSES_LIMIT:]],
+        recoveries=[_recovery(recovery, now) for recovery in recoveries[:LOSSES_LIMIT]],
+        suspects_total=len(suspects),
+        recoveries_total=len(recoveries),
     )
 
 

@@ -1,0 +1,55 @@
+"""The status of a fleet as the core would have it."""
+
+import time
+
+from temporal_fleet.protocol.codec import encode
+from temporal_fleet.protocol.control import StatusReply
+from temporal_fleet.protocol.report import StatusReport
+from temporal_fleet.supervisor.core.estate import (
+    ActivityKey,
+    Life,
+    Recovery,
+    RecoveryState,
+    Suspect,
+    SuspectKey,
+)
+from temporal_fleet.supervisor.core.fleet import Fleet
+from temporal_fleet.supervisor.shell import reports
+from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
+from temporal_fleet.supervisor.shell.vitals import Vitals
+from tests.shell.places import fleet_of
+
+SURROUNDINGS = reports.Surroundings(
+    name="shop",
+    pid=1,
+    config=None,
+    run_dir="/run/shop",
+    address="127.0.0.1:7233",
+    namespace="default",
+    ui=None,
+    started=0.0,
+    dropped=0,
+)
+
+
+def status(fleet: Fleet) -> StatusReport:
+    return reports.status(fleet, SURROUNDINGS, Heartbeats(), Vitals(), time.monotonic(), pss=False)
+
+
+def test_what_many_deaths_leave_fits_a_frame_and_the_rest_is_counted() -> None:
+    fleet = fleet_of()
+    suspects: dict[SuspectKey, Suspect] = {}
+    for number in range(1000):
+        key = ActivityKey(f"{number}".ljust(1000, "w"), "r" * 36, "a" * 1000)
+        # Every second one was at no more than one death.
+        suspects[key] = Suspect(key, "t" * 1000, 1 + number % 2)
+    lives = [Life(f"orders-{number}", 1) for number in range(200)]
+    recoveries = {life: Recovery(life, RecoveryState.WAITING, 0.0, None, "", reason="gone") for life in lives}
+    fleet = Fleet(embedded=False, pools=fleet.pools, suspects=suspects, recoveries=recoveries)
+    told = status(fleet)
+    encode(StatusReply(id="q", report=told))
+    assert (told.suspects_total, told.recoveries_total) == (500, 200)
+    assert len(told.suspects) == len(told.recoveries) == reports.LOSSES_LIMIT
+    assert {suspect.deaths for suspect in told.suspects} == {2}
+    assert told.suspects[-1].workflow_id.startswith("999")
+    assert told.recoveries[0].entity == "orders-0"
