@@ -3,6 +3,7 @@ decided in core; an operator asks by himself."""
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from temporal_fleet.protocol.control import ControlReply, EvictExecutions, EvictionReply, Progress, Rejected
@@ -11,13 +12,17 @@ from temporal_fleet.protocol.report import EvictionReport
 from temporal_fleet.supervisor.core import actions, events
 from temporal_fleet.supervisor.core.estate import Life
 from temporal_fleet.supervisor.core.fleet import Entity, Fleet
+from temporal_fleet.supervisor.core.sizes import mebibytes
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.shell.announcer import Announcer
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.control import Control
+from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 
 LIMIT = 30.0
-"""Seconds that an entity gets for an eviction that an operator asked for."""
+"""Seconds that an entity gets for an eviction that an operator asked for, at least."""
+RATE = 200.0
+"""Executions that an entity evicts in a second, at least."""
 RUNS_LIMIT = 1000
 """Runs that one request may name: they have to fit a frame."""
 
@@ -31,6 +36,8 @@ class _Round:
 
     operator: bytes
     request: str
+    limit: float
+    """Seconds."""
     until: float
     reports: dict[Life, EvictionReport | None]
     """None: awaited."""
@@ -40,7 +47,8 @@ class _Round:
 
 
 class Evictions:
-    def __init__(self, bus: Bus, control: Control, announcer: Announcer) -> None:
+    def __init__(self, bus: Bus, control: Control, announcer: Announcer, heartbeats: Heartbeats) -> None:
+        self._heartbeats = heartbeats
         self._bus = bus
         self._control = control
         self._announcer = announcer
@@ -73,7 +81,8 @@ class Evictions:
             return
         name = f"operator-{next(self._numbers)}"
         awaited: dict[Life, EvictionReport | None] = {Life(e.id, e.incarnation): None for e in chosen}
-        self._rounds[name] = _Round(operator, request.id, now + LIMIT, awaited)
+        limit = self._limit(chosen)
+        self._rounds[name] = _Round(operator, request.id, limit, now + limit, awaited)
         for entity in chosen:
             self._bus.send(
                 Evict(
@@ -125,7 +134,13 @@ class Evictions:
         for name, one in tuple(self._rounds.items()):
             if now >= one.until:
                 for life in filter(one.awaits, tuple(one.reports)):
-                    self._give_up(name, life, f"no answer within {LIMIT:.0f} s")
+                    self._give_up(name, life, f"no answer within {one.limit:.0f} s")
+
+    def _limit(self, chosen: Iterable[Entity]) -> float:
+        """Enough for the one that has most to evict: they evict at the same time."""
+        heartbeats = (self._heartbeats.of(entity) for entity in chosen)
+        most = max((heard.blocked_executions for heard in heartbeats if heard is not None), default=0)
+        return max(LIMIT, most / RATE)
 
     def _give_up(self, name: str, life: Life, problem: str) -> None:
         report = EvictionReport(
@@ -161,7 +176,7 @@ class Evictions:
                 level=actions.Level.INFO,
                 message=(
                     f"evicted {message.evicted} as asked{passed_over}, {message.cached} remain: "
-                    f"{_mebibytes(message.pss_before)} -> {_mebibytes(message.pss_after)} PSS"
+                    f"{mebibytes(message.pss_before)} -> {mebibytes(message.pss_after)} PSS"
                 ),
                 pool=message.entity.rpartition("-")[0],
                 entity=message.entity,
@@ -184,7 +199,3 @@ def _choose(fleet: Fleet, request: EvictExecutions) -> tuple[list[Entity], str]:
         return able, "" if able else f"no entity of pool {target} is ready: none holds executions"
     there = ", ".join(sorted({*fleet.pools, *fleet.entities})) or "none"
     return [], f"no pool or entity {target!r}; there are: {there}"
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / (1 << 20):.1f} MiB"

@@ -84,8 +84,8 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     control = Control(context, run.paths)
     helpers = Helpers(children, configuration.watch(), dev_server, log_format=chosen)
     announcer = Announcer(control, time.time)
-    evictions = Evictions(bus, control, announcer)
     heartbeats = Heartbeats()
+    evictions = Evictions(bus, control, announcer, heartbeats)
     suspects = SuspectsFile(config.fleet.state_dir)
     loop = Loop(
         Fleet(embedded=dev_server is not None, incarnations=incarnations),

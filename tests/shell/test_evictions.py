@@ -15,7 +15,7 @@ from temporal_fleet.protocol.control import (
     Progress,
     Rejected,
 )
-from temporal_fleet.protocol.messages import Evict, Evicted, Hello, SupervisorMessage
+from temporal_fleet.protocol.messages import Evict, Evicted, Heartbeat, Hello, SupervisorMessage
 from temporal_fleet.protocol.report import EventReport, EvictionReport
 from temporal_fleet.protocol.rundir import RunDirectory, ipc
 from temporal_fleet.supervisor.core import actions, events
@@ -25,7 +25,8 @@ from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.shell.announcer import Announcer
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.control import Control
-from temporal_fleet.supervisor.shell.evictions import LIMIT, RUNS_LIMIT, Evictions
+from temporal_fleet.supervisor.shell.evictions import LIMIT, RATE, RUNS_LIMIT, Evictions
+from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from tests.shell.conftest import Context, Dealer
 from tests.shell.places import fleet_of, place
 from tests.waiting import wait_until
@@ -38,6 +39,7 @@ BOTH = fleet_of(place(1), place(2, State.DRAINING), place(3, State.BACKOFF), pla
 class Stage:
     """The supervisor's sockets, two entities that it knows, and an operator."""
 
+    heartbeats: Heartbeats
     evictions: Evictions
     bus: Bus
     control: Control
@@ -109,8 +111,10 @@ def stage(
         wait_until(listens, what="a subscriber is there")
         while subscriber.poll(50):
             subscriber.recv()
+        heartbeats = Heartbeats()
         yield Stage(
-            Evictions(bus, control, announcer),
+            heartbeats,
+            Evictions(bus, control, announcer, heartbeats),
             bus,
             control,
             entities,
@@ -227,6 +231,30 @@ def test_one_that_dies_and_one_that_is_silent_are_told_of(stage: Stage) -> None:
     stage.answer("orders-2", stage.ordered("orders-2").request)
     assert not stage.operator.poll(100)
     assert not stage.follower.poll(0)
+
+
+def test_who_has_more_to_evict_gets_more_time(stage: Stage) -> None:
+    for number, blocked in ((1, 20_000), (2, 10)):
+        told = Heartbeat(
+            entity=f"orders-{number}",
+            incarnation=3,
+            cached_executions=blocked,
+            blocked_executions=blocked,
+            evictions=0,
+            resurrections=0,
+            inflight_activities=0,
+            pollers=2,
+        )
+        stage.heartbeats.hear(BOTH.entities[f"orders-{number}"], told, 99.0)
+    stage.ask(BOTH, of_both(), now=100.0)
+    assert stage.evictions.due == 100.0 + 20_000 / RATE
+    stage.evictions.expire(100.0 + LIMIT)
+    assert not stage.operator.poll(100)
+    stage.evictions.expire(stage.evictions.due)
+    assert isinstance(stage.reply(), Progress)
+    reply = stage.reply()
+    assert isinstance(reply, EvictionReply)
+    assert {report.problem for report in reply.entities} == {"no answer within 100 s"}
 
 
 def test_requests_at_once_are_kept_apart(stage: Stage) -> None:
