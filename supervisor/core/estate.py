@@ -12,6 +12,16 @@ class Life:
     entity: str
     incarnation: int
 
+    @property
+    def pool(self) -> str:
+        return self.entity.rpartition("-")[0]
+
+    @property
+    def ordinal(self) -> int:
+        """0 where the id, which somebody else left, has none."""
+        ordinal = self.entity.rpartition("-")[2]
+        return int(ordinal) if ordinal.isdecimal() else 0
+
     def __str__(self) -> str:
         return f"{self.entity}.{self.incarnation}"
 

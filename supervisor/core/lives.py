@@ -11,6 +11,7 @@ from temporal_fleet.supervisor.core.actions import (
     Welcome,
 )
 from temporal_fleet.supervisor.core.draft import Draft
+from temporal_fleet.supervisor.core.estate import Life
 from temporal_fleet.supervisor.core.fleet import Entity, HelperKey, Leaving, Pool, Pressure
 from temporal_fleet.supervisor.core.states import Change, State
 
@@ -89,11 +90,11 @@ def left_by_itself(draft: Draft, event: events.LeftByItself) -> None:
 
 def found(draft: Draft, event: events.Found) -> None:
     """A survivor of an earlier supervisor: its place is taken until it is gone."""
-    pool, _, ordinal = event.entity.rpartition("-")
+    life = Life(event.entity, event.incarnation)
     survivor = Entity(
         id=event.entity,
-        pool=pool,
-        ordinal=int(ordinal) if ordinal.isdecimal() else 0,
+        pool=life.pool,
+        ordinal=life.ordinal,
         state=State.DRAINING,
         since=draft.now,
         incarnation=event.incarnation,
