@@ -4,7 +4,7 @@ from temporal_fleet.protocol.exits import Verdict, verdict
 from temporal_fleet.supervisor.core import events, poison, recoveries
 from temporal_fleet.supervisor.core.actions import Forget, Level
 from temporal_fleet.supervisor.core.draft import Draft
-from temporal_fleet.supervisor.core.estate import Life
+from temporal_fleet.supervisor.core.estate import NOTHING, Life
 from temporal_fleet.supervisor.core.fleet import Entity, Exit, Leaving, Phase, Pool
 from temporal_fleet.supervisor.core.restart import (
     HEALTHY_AFTER,
@@ -129,7 +129,14 @@ def _restart(draft: Draft, entity: Entity, outcome: Exit, policy: RestartPolicy,
 def _meaning(draft: Draft, entity: Entity, event: events.Died) -> Verdict:
     if entity.leaving is Leaving.BOOT_TIMEOUT and draft.cluster.is_down:
         return Verdict.CLUSTER
-    return verdict(event.code) if event.signal is None else Verdict.CRASH
+    if event.signal is not None or _broke_off(event):
+        return Verdict.CRASH
+    return verdict(event.code)
+
+
+def _broke_off(event: events.Died) -> bool:
+    """The exit status is that of one that drained, and it did not: user code ended the process."""
+    return verdict(event.code) is Verdict.LEFT and event.estate != NOTHING
 
 
 def _cause(entity: Entity, event: events.Died) -> str:
@@ -137,6 +144,8 @@ def _cause(entity: Entity, event: events.Died) -> str:
         how = f"killed by {event.signal}"
     elif event.code is None:
         how = "it was no child of ours: its exit status is not known"
+    elif _broke_off(event):
+        how = f"exit status {event.code} without a drain"
     else:
         how = f"exit status {event.code}"
     if entity.leaving is Leaving.TOO_LARGE:

@@ -118,11 +118,9 @@ def are_over(draft: Draft) -> bool:
 
 
 def _is_needed(entity: Entity, outcome: Exit, estate: Estate) -> bool:
-    """Whether the Cluster may still count on this life. One that drained released everything itself."""
-    way = verdict(outcome.code)
-    if outcome.signal is None and way is Verdict.LEFT:
-        return False
-    if outcome.signal is None and way in _EXITS_OF_ITS_OWN and entity.ready_at is None:
+    """Whether the Cluster may still count on this life. One that drained took leave of it, and leaves
+    nothing."""
+    if outcome.signal is None and verdict(outcome.code) in _EXITS_OF_ITS_OWN and entity.ready_at is None:
         # It is connected as soon as it tries to, and left before its Worker ran.
         return bool(estate.activities or estate.runs or estate.cached)
     return estate != NOTHING
@@ -137,5 +135,4 @@ def _delay(draft: Draft, recovery: Recovery, reason: str) -> None:
 
 
 def _emit(draft: Draft, life: Life, kind: str, level: Level, message: str) -> None:
-    pool = life.entity.rpartition("-")[0]
-    draft.act(Emit(kind, level, message, pool, life.entity, life.incarnation))
+    draft.act(Emit(kind, level, message, life.pool, life.entity, life.incarnation))

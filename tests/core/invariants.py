@@ -4,7 +4,7 @@ actions alone where that is possible, so that a wrong core cannot vouch for itse
 from collections import Counter
 from dataclasses import dataclass, field
 
-from temporal_fleet.protocol.exits import Verdict, verdict
+from temporal_fleet.protocol.exits import Verdict
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import estate, events
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
@@ -20,7 +20,7 @@ from temporal_fleet.supervisor.core.restart import HEALTHY_AFTER, Policy, Restar
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason
 from tests.core.memory_books import MemoryBooks
-from tests.core.recovery_books import RecoveryBooks, is_explained
+from tests.core.recovery_books import RecoveryBooks, is_explained, meaning
 
 _DEAD = {State.WAITING, State.BACKOFF, State.STOPPED, State.FAILED}
 _WITHIN_A_LIFE = {
@@ -202,7 +202,7 @@ class Invariants:
         record.awaits_cluster = False
         place = before.entities[event.entity]
         pool = before.pools.get(life.pool)
-        means = verdict(event.code) if event.signal is None else Verdict.CRASH
+        means = meaning(event)
         if place.pid is None and event.code is None and event.signal is None:
             self.seen["never was"] += 1
             record.crashes, record.streak, record.not_before = [], 0, now

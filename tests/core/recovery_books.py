@@ -116,7 +116,7 @@ class RecoveryBooks:
 
     def _book_evidence(self, before: Fleet, after: Fleet, event: events.Died, ordered: bool) -> None:
         place = before.entities[event.entity]
-        crash = event.signal is not None or verdict(event.code) is Verdict.CRASH
+        crash = meaning(event) is Verdict.CRASH
         overdue = place.leaving is Leaving.ITSELF and event.signal == "SIGKILL"
         several = len({held.key for held in event.estate.activities}) > 1
         vague = several and place.leaving in {Leaving.HUNG, Leaving.TOO_LARGE}
@@ -154,6 +154,14 @@ def is_explained(before: Fleet, after: Fleet, event: events.Died) -> bool:
     return pool is not None and any(suspect.deaths >= pool.poison_after for suspect in known)
 
 
+def meaning(event: events.Died) -> Verdict:
+    """Of one that drained nothing is left; who leaves something did not."""
+    if event.signal is not None:
+        return Verdict.CRASH
+    means = verdict(event.code)
+    return Verdict.CRASH if means is Verdict.LEFT and event.estate != NOTHING else means
+
+
 def _in_hand(estate: Estate) -> set[SuspectKey]:
     return {held.key for held in estate.activities} | {run.key for run in estate.runs}
 
@@ -161,9 +169,6 @@ def _in_hand(estate: Estate) -> set[SuspectKey]:
 def _is_needed(place: Entity, event: events.Died) -> bool:
     if event.estate == NOTHING:
         return False
-    if event.signal is not None:
-        return True
-    means = verdict(event.code)
-    if means in _ON_ITS_OWN and place.ready_at is None:
-        return event.estate not in (NOTHING, Estate(connected=True))
-    return means is not Verdict.LEFT
+    if meaning(event) in _ON_ITS_OWN and place.ready_at is None:
+        return event.estate != Estate(connected=True)
+    return True

@@ -175,7 +175,14 @@ def test_one_that_was_killed_since_its_own_drain_took_too_long_is_no_evidence() 
     assert deaths(driver) == {KILLER: 1}
 
 
-@pytest.mark.parametrize("code", [ExitCode.STOPPED, ExitCode.CLUSTER_REFUSED, ExitCode.PROGRAM_UNUSABLE])
+@pytest.mark.parametrize("code", [ExitCode.STOPPED, ExitCode.ORPHANED])
+def test_an_exit_status_of_success_without_a_drain_is_evidence(code: int) -> None:
+    driver = fleet()
+    driver.tell(events.Died("orders-1", 1, code, None, "", holding(KILLER)))
+    assert deaths(driver) == {KILLER: 1}
+
+
+@pytest.mark.parametrize("code", [ExitCode.CLUSTER_REFUSED, ExitCode.PROGRAM_UNUSABLE])
 def test_an_exit_for_another_reason_is_no_evidence(code: int) -> None:
     driver = fleet()
     driver.tell(events.Died("orders-1", 1, code, None, "", holding(KILLER)))

@@ -8,6 +8,7 @@ from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life, RecoveryState
 from temporal_fleet.supervisor.core.fleet import AGENT, DEV_SERVER, Phase
 from temporal_fleet.supervisor.core.recoveries import LAST_WAIT, OVERDUE_AFTER
+from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import FleetState, fleet_state
 from tests.core.driver import Driver, up
@@ -55,9 +56,22 @@ def test_one_that_was_killed_is_recovered_after_its_replacement_was_ordered() ->
 @pytest.mark.parametrize("code", [ExitCode.STOPPED, ExitCode.ORPHANED])
 def test_one_that_drained_leaves_nothing_to_recover(code: int) -> None:
     driver = up(make_pool("orders", 1))
-    life = die(driver, code=code, estate=CONNECTED)
+    life = die(driver, code=code, estate=NOTHING)
     assert driver.did(act.Forget) == [act.Forget(life)]
     assert not driver.did(act.Recover)
+
+
+@pytest.mark.parametrize("code", [ExitCode.STOPPED, ExitCode.ORPHANED])
+@pytest.mark.parametrize("estate", [CONNECTED, LEFT_BEHIND])
+def test_one_that_ends_as_if_it_had_drained_is_recovered_and_crashed(code: int, estate: Estate) -> None:
+    restart = RestartPolicy(policy=Policy.ON_FAILURE)
+    driver = up(make_pool("orders", 1, restart=restart))
+    life = die(driver, code=code, estate=estate)
+    assert [order.life for order in driver.did(act.Recover)] == [life]
+    assert not driver.did(act.Forget)
+    (line,) = told(driver, "entity.died")
+    assert (line.level, f"exit status {int(code)} without a drain" in line.message) == (act.Level.ERROR, True)
+    assert driver.did(act.Fork), "it did not end as one that is done"
 
 
 @pytest.mark.parametrize(

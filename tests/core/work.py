@@ -29,7 +29,7 @@ class Work:
     _serial: Any = field(default_factory=count)
 
     def estate(self, random: Random, connected: bool, worked: bool) -> Estate:
-        """What one leaves; of one that never worked, or that drained, at most that it was connected."""
+        """What one leaves; of one that never worked, at most that it was connected."""
         while len(self.activities) < _ACTIVITIES:
             number = next(self._serial)
             standalone = number % 4 == 0

@@ -485,9 +485,13 @@ class World:
         if process is None or not process.alive:
             return
         if not self._chance(self.faults.box_lost):
-            drained = signal is None and code in {ExitCode.STOPPED, ExitCode.ORPHANED}
-            worked = process.doing is not Doing.BOOTING and not drained
-            self.boxes[process.life] = self.work.estate(self.random, process.connected or worked, worked)
+            says_so = signal is None and code in {ExitCode.STOPPED, ExitCode.ORPHANED}
+            drained = says_so and process.doing is Doing.DRAINING
+            worked = process.doing is not Doing.BOOTING
+            connected = process.connected or worked
+            self.boxes[process.life] = (
+                NOTHING if drained else self.work.estate(self.random, connected, worked)
+            )
         process.doing = Doing.DEAD
         process.exit = (code, signal) if process.ours else (None, None)
         if process.known:

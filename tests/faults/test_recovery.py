@@ -256,7 +256,7 @@ async def test_a_recovery_waits_for_a_cluster_that_is_away(
     fleet.wait(lambda s: not s.recoveries, what="everything is recovered")
 
 
-@pytest.mark.parametrize("how", ["kill", "segfault", "exit"])
+@pytest.mark.parametrize("how", ["kill", "segfault", "exit 1", "exit 0"])
 async def test_a_poison_pill_is_failed_for_good_and_the_innocent_go_on(
     make: MakeFleet, dev_server: DevServer, task_queue: str, how: str
 ) -> None:

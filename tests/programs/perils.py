@@ -28,8 +28,8 @@ def die(how: str) -> str:
     """Ends its entity, each time."""
     if how == "segfault":
         ctypes.string_at(0)
-    elif how == "exit":
-        os._exit(1)
+    elif how.startswith("exit"):
+        os._exit(int(how.split()[1]))
     elif how == "hang":
         hold_everything()
     else:
