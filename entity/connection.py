@@ -75,9 +75,10 @@ def endpoint(cluster: ClusterSpec) -> Endpoint:
     return found
 
 
-def identity(fleet: str, entity: str) -> str:
-    """How the Cluster sees an entity."""
-    return f"{fleet}/{entity}@{socket.gethostname()}:{os.getpid()}"
+def identity(fleet: str, name: str) -> str:
+    """How the Cluster sees this process. `name` must tell one life from the next: PIDs repeat, in a container
+    soon, and what is done to a dead Worker is done to whoever has its identity."""
+    return f"{fleet}/{name}@{socket.gethostname()}:{os.getpid()}"
 
 
 def load_data_converter(reference: str | None) -> DataConverter:

@@ -38,7 +38,7 @@ from temporal_fleet.protocol.blackbox import BlackBoxWriter
 from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.protocol.messages import Evict, Heartbeat
 from temporal_fleet.protocol.process import own_identity
-from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.protocol.rundir import RunDirectory, routing_id
 from temporal_fleet.protocol.spec import EntitySpec
 
 _CONNECT_TIMEOUT = 10.0
@@ -271,7 +271,7 @@ class _Life:
             made = resolve(spec.program.after_fork, "after_fork")()
             if inspect.isawaitable(made):
                 await made
-        identity = connection.identity(spec.fleet, spec.entity)
+        identity = connection.identity(spec.fleet, routing_id(spec.entity, spec.incarnation))
         self._box.write_identity(identity)
         self._where = connection.endpoint(spec.cluster)
         client = await connection.connect(
@@ -306,9 +306,16 @@ class _Life:
             await asyncio.sleep(min(pause, max(0.0, next_beat - self._loop.time())))
             if self._loop.time() >= next_beat:
                 self._beat()
-                self._evictor.tidy()
+                self._tidy()
                 # Beats that a stall swallowed are not made up for.
                 next_beat = self._loop.time() + _HEARTBEAT_INTERVAL
+
+    def _tidy(self) -> None:
+        try:
+            self._evictor.tidy()
+        # No thread to be had, no memory: it is tried again, and what works goes on working.
+        except Exception as error:
+            self._log.warning("memory of evicted executions was not given back", reason=summary(error))
 
     def _beat(self) -> None:
         self._vitals.drain()

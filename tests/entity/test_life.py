@@ -58,7 +58,7 @@ def test_the_black_box_says_whose_it_is(fork: Fork, bus: Bus) -> None:
         life.pid,
     )
     assert is_alive(box.process)
-    assert box.identity == f"shop/orders-1@{os.uname().nodename}:{life.pid}"
+    assert box.identity == f"shop/orders-1.{life.spec.incarnation}@{os.uname().nodename}:{life.pid}"
     life.end()
     assert not is_alive(life.blackbox().process)
 

@@ -57,7 +57,7 @@ async def test_the_cluster_knows_an_entity_by_its_identity(
     # One entity: the server describes one partition of a queue, which need not have pollers of each.
     fleet = make_fleet().start()
     report = fleet.wait_running()
-    expected = {f"test/orders-1@{socket.gethostname()}:{report.entities[0].pid}"}
+    expected = {f"test/orders-1.1@{socket.gethostname()}:{report.entities[0].pid}"}
     client = await Client.connect(dev_server.address)
 
     async def known() -> bool:
