@@ -94,8 +94,9 @@ class Evictor:
         if self._tidying is not None:
             if not self._tidying.done():
                 return
-            self._tidy_again_at = now + max(_TIDY_PAUSE, self._tidying.result() / _TIDY_SHARE)
-            self._tidying = None
+            last, self._tidying = self._tidying, None
+            self._tidy_again_at = now + _TIDY_PAUSE
+            self._tidy_again_at = now + max(_TIDY_PAUSE, last.result() / _TIDY_SHARE)
         fresh = self._executions.evictions - self._evictions_seen_to
         if fresh < max(_TURNOVER, self._executions.cached) or now < self._tidy_again_at:
             return

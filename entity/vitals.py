@@ -24,7 +24,7 @@ class Vitals:
 
     def drain(self) -> float:
         """Take in what the SDK recorded; return the seconds until it is wise to do so again."""
-        updates: Sequence[BufferedMetricUpdate] = self.buffer.retrieve_updates()
+        updates = self._retrieve()
         for update in updates:
             self._take(update)
         return _BUSY_INTERVAL if len(updates) > _CROWDED else _QUIET_INTERVAL
@@ -36,6 +36,17 @@ class Vitals:
     @property
     def pollers(self) -> int:
         return sum(self._pollers.values())
+
+    def _retrieve(self) -> Sequence[BufferedMetricUpdate]:
+        """None where the SDK panics: the first of a metric was lost, since the buffer was full then, and it
+        knows nothing of what follows (1.35.0). That is no reason for an entity to die."""
+        try:
+            return self.buffer.retrieve_updates()
+        except BaseException as error:
+            # Not an Exception, and of a type that nobody can import.
+            if type(error).__name__ != "PanicException":
+                raise
+            return ()
 
     def _take(self, update: BufferedMetricUpdate) -> None:
         # The SDK polls a queue of its own too, for commands to the worker.
