@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests uses: the real dev server, a task queue of one's own."""
 
+import fcntl
 import itertools
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,12 +91,39 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="session")
-def dev_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    port = free_port()
-    log = tmp_path_factory.mktemp("dev-server") / "log"
-    server = start_dev_server(port, log)
-    yield DevServer(address=f"127.0.0.1:{port}", namespace="default", pid=server.pid, log=log)
-    end_process(server)
+def dev_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[DevServer]:
+    """One for the whole run: the first of several processes that asks for it starts it for all, the last that
+    is done with it ends it."""
+    alone = worker_id == "master"
+    mine = tmp_path_factory.getbasetemp()
+    shared = (mine if alone else mine.parent) / "dev-server"
+    shared.mkdir(exist_ok=True)
+    server = None
+    with _only_one_at_a_time(shared):
+        if not _users(shared):
+            port = free_port()
+            server = start_dev_server(port, shared / "log")
+            (shared / "address").write_text(f"127.0.0.1:{port} {server.pid}")
+        (shared / f"{os.getpid()}.user").touch()
+    address, pid = (shared / "address").read_text().split()
+    yield DevServer(address=address, namespace="default", pid=int(pid), log=shared / "log")
+    with _only_one_at_a_time(shared):
+        (shared / f"{os.getpid()}.user").unlink()
+        if not _users(shared):
+            os.kill(int(pid), signal.SIGKILL)
+            if server is not None:
+                server.wait()
+
+
+@contextmanager
+def _only_one_at_a_time(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _users(folder: Path) -> list[Path]:
+    return list(folder.glob("*.user"))
 
 
 _numbers = itertools.count(1)
