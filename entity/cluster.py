@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeNamespaceResponse
 from temporalio.client import Client
 from temporalio.runtime import Runtime
@@ -30,6 +31,8 @@ _FIRST_CONNECTION = 1.0
 """Seconds for which a request waits for a connection before the Cluster is said to be away."""
 _IN_FLIGHT = 32
 """Requests at once, all recoveries together. More only queue up in the Cluster."""
+_SEARCHING = 8
+"""Of the searches that go through each execution of a dead entity, all recoveries together."""
 
 _DECLINED = frozenset(
     {
@@ -74,6 +77,7 @@ class Cluster:
         self._connection = asyncio.Event()
         self._reason = "not connected yet"
         self._turns = asyncio.Semaphore(_IN_FLIGHT)
+        self._searches = asyncio.Semaphore(_SEARCHING)
 
     @property
     def namespace(self) -> str:
@@ -104,17 +108,20 @@ class Cluster:
         async with self._turns:
             return await self.ask_at_once(request)
 
+    async def ask_in_search(self, request: Callable[[WorkflowService], Awaitable[R]]) -> R:
+        """`ask` for one of thousands of requests, behind which what is urgent must not wait."""
+        async with self._searches:
+            return await self.ask_at_once(request)
+
     async def ask_at_once(self, request: Callable[[WorkflowService], Awaitable[R]]) -> R:
         """`ask` for a request that waits in the Cluster: it takes no turn of the others."""
         connected = await self._connection_now()
         try:
             return await request(connected.client.workflow_service)
         except RPCError as error:
-            trouble = connection.judge(error, self._where)
-            of_namespace = error.status is RPCStatusCode.NOT_FOUND and "namespace" in error.message.lower()
-            if error.status in _DECLINED and not of_namespace:
+            if error.status in _DECLINED and not _is_of_namespace(error):
                 raise Declined(error) from error
-            raise trouble or error from error
+            raise connection.judge(error, self._where) or error from error
 
     async def _connection_now(self) -> _Connected:
         if self._connected is None:
@@ -153,3 +160,8 @@ class Cluster:
             address=self._where.address,
             namespace=self._where.namespace,
         )
+
+
+def _is_of_namespace(error: RPCError) -> bool:
+    # By its type: a message names the execution, whose id may hold any word.
+    return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)
