@@ -6,6 +6,7 @@ would miss, decides nothing, and lives exactly as long as the pair.
 """
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -22,9 +23,11 @@ from temporal_fleet.entity.process import NOT_FOR_HELPERS
 from temporal_fleet.entity.recovery import recover
 from temporal_fleet.entity.runtime import client_runtime
 from temporal_fleet.protocol.channel import Channel, ChannelClosed, inherited_channel
+from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.protocol.helpers import (
     ClusterState,
     FindClosed,
+    Recovered,
     RecoverEntity,
     RecoveryDelayed,
     ToAgent,
@@ -45,7 +48,7 @@ class Agent:
         self._cluster: Cluster | None = None
         self._changed = asyncio.Event()
         self._errands: set[asyncio.Task[None]] = set()
-        self._recovering: set[tuple[str, int]] = set()
+        self._recoveries: dict[tuple[str, int], asyncio.Task[Recovered]] = {}
 
     async def work(self) -> None:
         """Watch the Cluster that the last WatchCluster names, and do what is asked for."""
@@ -80,10 +83,12 @@ class Agent:
         if isinstance(message, WatchCluster):
             self._cluster = Cluster(message, self._runtime)
             self._changed.set()
+            for recovery in self._recoveries.values():
+                recovery.cancel()
         elif message is None or self._cluster is None:
             return
         elif isinstance(message, RecoverEntity):
-            self._run(self._recover(message, self._cluster))
+            self._run(self._recover(message))
         else:
             self._run(self._find_closed(message, self._cluster))
 
@@ -98,19 +103,27 @@ class Agent:
         if error is not None:
             sys.excepthook(type(error), error, error.__traceback__)
 
-    async def _recover(self, order: RecoverEntity, cluster: Cluster) -> None:
+    async def _recover(self, order: RecoverEntity) -> None:
+        """It begins anew when another Cluster is named: that which it had is looked at no more, and what
+        was done does no harm a second time."""
         life = order.entity, order.incarnation
-        if life in self._recovering:
+        if life in self._recoveries:
             return
 
         def delayed(reason: str) -> None:
             self._send(RecoveryDelayed(entity=order.entity, incarnation=order.incarnation, reason=reason))
 
-        self._recovering.add(life)
         try:
-            self._send(await recover(order, cluster, delayed))
+            while True:
+                assert self._cluster is not None
+                recovery = asyncio.create_task(recover(order, self._cluster, delayed))
+                self._recoveries[life] = recovery
+                await asyncio.wait([recovery])
+                if not recovery.cancelled():
+                    break
         finally:
-            self._recovering.discard(life)
+            self._recoveries.pop(life, None)
+        self._send(recovery.result())
 
     async def _find_closed(self, order: FindClosed, cluster: Cluster) -> None:
         self._send(await find_closed(order, cluster))
@@ -128,7 +141,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         try:
             while self._outbox:
-                self._channel.send(self._outbox[0])
+                self._send_first()
                 self._outbox.popleft()
         except BlockingIOError:
             loop.add_writer(self._channel, self._flush)
@@ -136,6 +149,21 @@ class Agent:
             os._exit(0)
         else:
             loop.remove_writer(self._channel)
+
+    def _send_first(self) -> None:
+        """What is too large for the pair is told of and left out: it would stop all that comes after it."""
+        message = self._outbox[0]
+        try:
+            self._channel.send(message)
+        except ProtocolMisuse as misuse:
+            problem = str(misuse)
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            problem = str(error)
+        else:
+            return
+        print(f"temporal-fleet: a {type(message).__name__} was left out: {problem}", file=sys.stderr)
 
 
 async def _work(channel: Channel[ToAgent]) -> None:

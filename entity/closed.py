@@ -31,14 +31,16 @@ async def find_closed(order: FindClosed, cluster: Cluster) -> ClosedFound:
         # It is gone, or about to be.
         return ClosedFound(entity=order.entity, incarnation=order.incarnation, run_ids=[])
     blocked = [held for held in box.holdings.executions if held.state is ExecutionState.BLOCKED]
-    found = [held.run_id for held in blocked if held.closed]
-    asked = sorted((held for held in blocked if not held.closed), key=lambda held: held.last_activity)
+    # Those of which we know come first, since they cost no request.
+    blocked.sort(key=lambda held: (not held.closed, held.last_activity))
+    looked_at = blocked[: order.at_most]
+    found = [held.run_id for held in looked_at if held.closed]
 
     async def look(held: CachedExecution) -> None:
         if await _is_closed(held, cluster):
             found.append(held.run_id)
 
-    looks = [asyncio.create_task(look(held)) for held in asked[: order.at_most]]
+    looks = [asyncio.create_task(look(held)) for held in looked_at if not held.closed]
     if looks:
         _, late = await asyncio.wait(looks, timeout=_SECONDS)
         for task in late:
