@@ -5,6 +5,9 @@ on it. As long as none was, each execution can be told to forget the queue.
 """
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
@@ -14,14 +17,18 @@ from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryReverseResponse,
     ResetStickyTaskQueueRequest,
 )
+from temporalio.service import WorkflowService
 
 from temporal_fleet.entity.cluster import PATIENCE, Cluster, Declined
 from temporal_fleet.entity.persistence import Persistence
 from temporal_fleet.entity.sticky import sticky_queue_name
 from temporal_fleet.protocol.holdings import CachedExecution
 
+R = TypeVar("R")
+
 _TAIL = 10
 """Events: since the last task was scheduled, some may have come."""
+_AT_ONCE = 8
 _TASK_EVENTS = frozenset(
     {
         EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
@@ -39,41 +46,67 @@ class UnnamedStickyQueue:
         self._persistence = persistence
         self._identity = identity
         self._until = until
+        self._name = ""
+        self._forgot: list[CachedExecution] = []
 
     async def find_or_forget(self, executions: list[CachedExecution]) -> str:
-        """The queue's name, if an execution has it. Else each of them has forgotten the queue, but for what
-        came in the same instant, and the name is empty. Raises Pointless."""
-        name = await self._find(executions)
-        if name:
-            return name
-        await asyncio.gather(*(self._forget(execution) for execution in executions))
+        """The queue's name, as soon as an execution has it. Else each of them has forgotten the queue, as far
+        as there was time, and the name is empty. Raises Pointless."""
+        await self._each(executions, self._name_or_forget)
         # A task that was scheduled just before its execution forgot the queue is the first to name it.
-        return await self._find(executions)
+        await self._each(self._forgot, self._name_alone)
+        return self._name
 
-    async def _find(self, executions: list[CachedExecution]) -> str:
-        for name in await asyncio.gather(*(self._name_in(execution) for execution in executions)):
-            if name:
-                return name
-        return ""
+    async def _each(
+        self, executions: Iterable[CachedExecution], step: Callable[[CachedExecution], Awaitable[None]]
+    ) -> None:
+        rest = iter(executions)
 
-    async def _name_in(self, execution: CachedExecution) -> str:
-        return sticky_queue_name(await self._tail(execution), self._identity) or ""
+        async def work() -> None:
+            for execution in rest:
+                if self._name or time.time() > self._until:
+                    return
+                await step(execution)
+
+        workers = [asyncio.create_task(work()) for _ in range(_AT_ONCE)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+
+    async def _name_or_forget(self, execution: CachedExecution) -> None:
+        tail = await self._tail(execution)
+        name = sticky_queue_name(tail, self._identity)
+        if name:
+            self._name = name
+        elif self._forgettable(tail):
+            await self._forget(execution)
+
+    async def _name_alone(self, execution: CachedExecution) -> None:
+        name = sticky_queue_name(await self._tail(execution), self._identity)
+        self._name = self._name or name or ""
+
+    def _forgettable(self, tail: list[HistoryEvent]) -> bool:
+        """A reset would strand a task that is on its way, and make another Worker, in whose cache it is by
+        now, replay it for nothing."""
+        last = next((event for event in tail if event.event_type in _TASK_EVENTS), None)
+        return (
+            last is not None
+            and last.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+            and last.workflow_task_completed_event_attributes.identity == self._identity
+        )
 
     async def _forget(self, execution: CachedExecution) -> None:
-        last = next((e for e in await self._tail(execution) if e.event_type in _TASK_EVENTS), None)
-        # A reset would strand a task that is on its way; one that had the queue's name would have told it.
-        if last is None or last.event_type != EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-            return
         request = ResetStickyTaskQueueRequest(
             namespace=self._cluster.namespace,
             execution=WorkflowExecution(workflow_id=execution.workflow_id, run_id=execution.run_id),
         )
         try:
-            await self._persistence.ask(
-                lambda service: service.reset_sticky_task_queue(request, timeout=PATIENCE), self._until
-            )
+            await self._ask(lambda service: service.reset_sticky_task_queue(request, timeout=PATIENCE))
         except Declined:
             return
+        self._forgot.append(execution)
 
     async def _tail(self, execution: CachedExecution) -> list[HistoryEvent]:
         request = GetWorkflowExecutionHistoryReverseRequest(
@@ -82,10 +115,12 @@ class UnnamedStickyQueue:
             maximum_page_size=_TAIL,
         )
         try:
-            page: GetWorkflowExecutionHistoryReverseResponse = await self._persistence.ask(
-                lambda service: service.get_workflow_execution_history_reverse(request, timeout=PATIENCE),
-                self._until,
+            page: GetWorkflowExecutionHistoryReverseResponse = await self._ask(
+                lambda service: service.get_workflow_execution_history_reverse(request, timeout=PATIENCE)
             )
         except Declined:
             return []
         return list(page.history.events)
+
+    async def _ask(self, request: Callable[[WorkflowService], Awaitable[R]]) -> R:
+        return await self._persistence.attempt(lambda: self._cluster.ask_in_search(request), self._until)
