@@ -15,9 +15,7 @@ What no recovery makes faster, and for how long it stays:
 """
 
 import asyncio
-import sys
 import time
-import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -32,11 +30,11 @@ from temporalio.api.workflowservice.v1 import (
 from temporal_fleet.entity.cluster import PATIENCE, Cluster, Declined
 from temporal_fleet.entity.lost_activities import LostActivities
 from temporal_fleet.entity.persistence import Persistence, Pointless
-from temporal_fleet.entity.sticky_release import StickyQueue
+from temporal_fleet.entity.sticky_release import DeadStickyQueue
 from temporal_fleet.entity.tally import Tally
 from temporal_fleet.entity.task_tokens import TasksInHand
 from temporal_fleet.entity.unnamed_sticky import UnnamedStickyQueue
-from temporal_fleet.entity.worker_registry import report_dead_worker
+from temporal_fleet.entity.worker_registry import NotAllowed, report_dead_worker
 from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.helpers import Recovered, RecoverEntity
@@ -45,8 +43,13 @@ from temporal_fleet.protocol.holdings import CachedExecution, ExecutionState
 _STICKY_WORTH = 30.0
 """Seconds after the death at which the Cluster's own time-outs, of 10 s, have long done it all. More than
 those: while the Cluster is away, its time stands still."""
-_REGISTRY_WORTH = 600.0
+_REGISTRY_WORTH = 30.0
 """The Cluster itself forgets a Worker that is silent."""
+_READ_FOR = 10.0
+"""Seconds in which what keeps us from reading the black box, but is no fault of its, may pass."""
+_READ_AGAIN = 0.5
+_PROBLEM = 2000
+"""Characters told of what went wrong: thousands of things may, each in its own words."""
 _LOOKED_THROUGH = 1000
 """Executions, the most recently active, searched for tasks in hand that the box knows nothing of."""
 _LOOKED_THROUGH_FIRST = 32
@@ -58,17 +61,19 @@ _LISTED_BY = 0.5
 
 
 async def recover(order: RecoverEntity, cluster: Cluster, delayed: Callable[[str], None]) -> Recovered:
-    """Never raises; `delayed` is told once when the Cluster is away, and why."""
+    """Never raises, unless it is cancelled; `delayed` is told when the box cannot be read for the time being,
+    and once when the Cluster is away, and why."""
     started = time.monotonic()
     tally = Tally()
     recovery = None
     try:
-        box = await asyncio.to_thread(read_blackbox, Path(order.blackbox))
-    except (OSError, PeerRubbish) as error:
-        tally.problems.append(f"its black box cannot be read: {error}")
-    else:
+        box = await _read(Path(order.blackbox), delayed)
         recovery = _Recovery(order, box, cluster, Persistence(cluster, delayed), tally)
         await recovery.run()
+    except _Unreadable as unreadable:
+        tally.problems.append(str(unreadable))
+    except Exception as error:
+        tally.failed(error)
     return Recovered(
         entity=order.entity,
         incarnation=order.incarnation,
@@ -79,8 +84,32 @@ async def recover(order: RecoverEntity, cluster: Cluster, delayed: Callable[[str
         activities_failed=tally.activities_failed,
         refused=tally.refused,
         worker_reported=recovery is not None and recovery.worker_reported,
-        problem="; ".join(dict.fromkeys(tally.problems)),
+        problem="; ".join(dict.fromkeys(tally.problems))[:_PROBLEM],
     )
+
+
+class _Unreadable(Exception):
+    """What is in the black box is lost."""
+
+
+async def _read(path: Path, delayed: Callable[[str], None]) -> BlackBoxContents:
+    """Raises _Unreadable."""
+    given_up = time.monotonic() + _READ_FOR
+    told = False
+    while True:
+        try:
+            return await asyncio.to_thread(read_blackbox, path)
+        except (FileNotFoundError, PeerRubbish) as error:
+            raise _Unreadable(f"its black box cannot be read: {error}") from error
+        except OSError as error:
+            # Too many open files, a disk that stutters.
+            problem = f"its black box cannot be read: {error}"
+            if time.monotonic() > given_up:
+                raise _Unreadable(problem) from error
+        if not told:
+            delayed(problem)
+            told = True
+        await asyncio.sleep(_READ_AGAIN)
 
 
 class _Recovery:
@@ -94,14 +123,13 @@ class _Recovery:
     ) -> None:
         self.released = 0
         self.worker_reported = False
-        self._queue: StickyQueue | None = None
+        self._queue: DeadStickyQueue | None = None
         self._order = order
         self._box = box
         self._cluster = cluster
         self._persistence = persistence
         self._tally = tally
         self._sticky_until = order.died_at + _STICKY_WORTH
-        self._registry_until = order.died_at + _REGISTRY_WORTH
         self._executions = sorted(
             box.holdings.executions, key=lambda execution: execution.last_activity, reverse=True
         )
@@ -113,17 +141,19 @@ class _Recovery:
         if not self._box.identity:
             # It never got as far as the Cluster.
             return
+        await self._all(self._set_free(), self._worker())
+        if not self.worker_reported:
+            await asyncio.sleep(max(0.0, self._order.died_at + _LISTED_BY - time.time()))
+            await self._all(self._worker())
+
+    async def _set_free(self) -> None:
         activities = LostActivities(self._cluster, self._persistence, self._tally, self._order)
         await self._all(
             self._sticky_queue(),
             *(activities.fail(activity) for activity in self._box.holdings.activities),
             *(self._free_task(execution) for execution in self._executions if _runs(execution)),
-            self._worker(),
         )
         await self._all(self._look_through(), self._queries_answered())
-        if not self.worker_reported:
-            await asyncio.sleep(max(0.0, self._order.died_at + _LISTED_BY - time.time()))
-            await self._all(self._worker())
 
     async def _all(self, *works: Coroutine[Any, Any, None]) -> None:
         """One that fails takes no other with it."""
@@ -131,8 +161,7 @@ class _Recovery:
             if isinstance(outcome, Pointless):
                 self._tally.problems.append(f"given up: {outcome}")
             elif isinstance(outcome, Exception):
-                traceback.print_exception(outcome, file=sys.stderr)
-                self._tally.problems.append(f"{type(outcome).__name__}: {outcome}")
+                self._tally.failed(outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
 
@@ -146,7 +175,7 @@ class _Recovery:
             )
             name = await unnamed.find_or_forget(self._executions)
         if name:
-            queue = self._queue = StickyQueue(
+            queue = self._queue = DeadStickyQueue(
                 self._cluster,
                 self._persistence,
                 self._tally,
@@ -211,11 +240,17 @@ class _Recovery:
     async def _worker(self) -> None:
         try:
             self.worker_reported = await report_dead_worker(
-                self._cluster, self._persistence, self._box.identity, self._registry_until
+                self._cluster,
+                self._persistence,
+                self._box.identity,
+                died_at=self._order.died_at,
+                until=self._order.died_at + _REGISTRY_WORTH,
             )
         except Declined:
             # A Cluster without such a list has no dead Worker on it.
             return
+        except NotAllowed as not_allowed:
+            self._tally.problems.append(f"it stays on the list of Workers for a while: {not_allowed}")
 
 
 def _runs(execution: CachedExecution) -> bool:

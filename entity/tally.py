@@ -1,5 +1,7 @@
 """What one recovery has achieved so far: the figures of Recovered."""
 
+import sys
+import traceback
 from dataclasses import dataclass, field
 
 
@@ -16,3 +18,8 @@ class Tally:
     def task_freed(self, run_id: str) -> None:
         self.tasks_freed += 1
         self.freed_runs.add(run_id)
+
+    def failed(self, error: Exception) -> None:
+        """By a fault of ours, or one that nobody thought of."""
+        traceback.print_exception(error, file=sys.stderr)
+        self.problems.append(f"{type(error).__name__}: {error}")

@@ -1,5 +1,8 @@
 """The Cluster's list of Workers: take a dead one off it, which would stand there as running for minutes."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from temporalio.api.enums.v1 import WorkerStatus
 from temporalio.api.worker.v1 import WorkerHeartbeat, WorkerListInfo
 from temporalio.api.workflowservice.v1 import (
@@ -7,21 +10,33 @@ from temporalio.api.workflowservice.v1 import (
     ListWorkersResponse,
     ShutdownWorkerRequest,
 )
+from temporalio.service import WorkflowService
 
 from temporal_fleet.entity.cluster import PATIENCE, Cluster
+from temporal_fleet.entity.connection import Refused
 from temporal_fleet.entity.persistence import Persistence
 from temporal_fleet.entity.sticky_release import REASON
 
+R = TypeVar("R")
 
-async def report_dead_worker(cluster: Cluster, persistence: Persistence, identity: str, until: float) -> bool:
-    """Whether it stood there. Raises Declined (a Cluster that keeps no such list) and Pointless."""
+
+class NotAllowed(Exception):
+    """The Cluster answers, and this is refused to us: asking again changes nothing."""
+
+
+async def report_dead_worker(
+    cluster: Cluster, persistence: Persistence, identity: str, *, died_at: float, until: float
+) -> bool:
+    """Whether it stood there. Raises Declined (a Cluster that keeps no such list), NotAllowed, Pointless."""
     request = ListWorkersRequest(namespace=cluster.namespace, query=f'WorkerIdentity = "{_quoted(identity)}"')
-    listed: ListWorkersResponse = await persistence.ask(
-        lambda service: service.list_workers(request, timeout=PATIENCE), until
+    listed: ListWorkersResponse = await persistence.attempt(
+        lambda: _ask(cluster, lambda service: service.list_workers(request, timeout=PATIENCE)), until
     )
-    for worker in listed.workers:
+    # One that started later only has the same identity.
+    dead = [worker for worker in listed.workers if worker.start_time.ToNanoseconds() < died_at * 1e9]
+    for worker in dead:
         await _report(cluster, persistence, worker, until)
-    return bool(listed.workers)
+    return bool(dead)
 
 
 async def _report(cluster: Cluster, persistence: Persistence, worker: WorkerListInfo, until: float) -> None:
@@ -40,7 +55,17 @@ async def _report(cluster: Cluster, persistence: Persistence, worker: WorkerList
             status=WorkerStatus.WORKER_STATUS_SHUTDOWN,
         ),
     )
-    await persistence.ask(lambda service: service.shutdown_worker(request, timeout=PATIENCE), until)
+    await persistence.attempt(
+        lambda: _ask(cluster, lambda service: service.shutdown_worker(request, timeout=PATIENCE)), until
+    )
+
+
+async def _ask(cluster: Cluster, request: Callable[[WorkflowService], Awaitable[R]]) -> R:
+    try:
+        return await cluster.ask(request)
+    except Refused as refused:
+        # Credentials that are good enough for a Worker need not be for this list.
+        raise NotAllowed(refused.reason) from refused
 
 
 def _quoted(text: str) -> str:

@@ -6,16 +6,19 @@ All time-outs of the Cluster are minutes here: what is not recovered does not go
 import asyncio
 import json
 import os
+import resource
 import signal
 import time
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, TaskQueueKind
 from temporalio.api.workflowservice.v1 import ListWorkersRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -29,7 +32,7 @@ from temporal_fleet.protocol.helpers import (
     RecoverEntity,
     RecoveryDelayed,
 )
-from temporal_fleet.protocol.holdings import ExecutionState, HeldActivity
+from temporal_fleet.protocol.holdings import CachedExecution, ExecutionState, HeldActivity
 from temporal_fleet.protocol.messages import Ready
 from temporal_fleet.protocol.process import own_identity
 from temporal_fleet.protocol.rundir import RunDirectory
@@ -37,7 +40,7 @@ from temporal_fleet.protocol.spec import ClusterSpec
 from tests.conftest import DevServer, end_process, free_port, start_dev_server
 from tests.entity.agents import AgentProcess
 from tests.entity.lives import Bus, Life, Nursery, entity_spec, program_spec
-from tests.waiting import eventually
+from tests.waiting import eventually, wait_until
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -245,6 +248,26 @@ async def test_a_sticky_queue_that_nobody_can_name_is_forgotten(site: Site) -> N
     assert await results(handles) == [1] * 3
 
 
+async def test_what_a_living_entity_has_in_its_cache_is_left_there(site: Site) -> None:
+    dead = await site.fork()
+    (handle,) = await site.cached(dead, 1, goal=3)
+    await site.kill(dead)
+    await site.recover(dead)
+    other = await site.fork()
+    await handle.signal("tell")
+    await eventually(partial(_told_once, handle), what="it was told elsewhere")
+    await site.recover(dead)
+    await handle.signal("tell")
+    queues = [
+        event.workflow_task_scheduled_event_attributes.task_queue
+        async for event in handle.fetch_history_events()
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED
+    ]
+    assert queues[-1].kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY
+    assert queues[-1].name.startswith(other.identity())
+    await handle.terminate()
+
+
 async def in_hand(life: Life, folder: Path) -> None:
     await eventually((folder / str(life.pid)).exists, what=f"the task is in hand; its log:\n{life.log()}")
 
@@ -394,18 +417,25 @@ async def test_what_ended_meanwhile_is_refused_and_counted(site: Site, tmp_path:
 
 async def test_a_dead_worker_is_taken_off_the_list(site: Site) -> None:
     dead = await site.fork()
-    identity = dead.identity()
-
-    async def listed() -> bool:
-        answer = await site.client.workflow_service.list_workers(
-            ListWorkersRequest(namespace="default", query=f'WorkerIdentity="{identity}"')
-        )
-        return bool(answer.workers)
-
-    await eventually(listed, what="the living Worker is listed")
+    await eventually(partial(_listed, site, dead), what="the living Worker is listed")
     await site.kill(dead)
     assert (await site.recover(dead)).worker_reported
-    assert not await listed()
+    assert not await _listed(site, dead)
+
+
+async def test_a_worker_that_started_after_the_death_stays_on_the_list(site: Site) -> None:
+    life = await site.fork()
+    await eventually(partial(_listed, site, life), what="the living Worker is listed")
+    site.agent.tell(_order(site.box(life), died_at=time.time() - 3600))
+    assert not (await asyncio.to_thread(site.agent.next, Recovered)).worker_reported
+    assert await _listed(site, life)
+
+
+async def _listed(site: Site, life: Life) -> bool:
+    answer = await site.client.workflow_service.list_workers(
+        ListWorkersRequest(namespace="default", query=f'WorkerIdentity="{life.identity()}"')
+    )
+    return bool(answer.workers)
 
 
 async def test_closed_executions_are_found_among_the_blocked(site: Site) -> None:
@@ -430,15 +460,79 @@ async def test_no_more_executions_are_asked_for_than_told(site: Site) -> None:
     assert set(found.run_ids) == {held.run_id for held in oldest}
 
 
+@pytest.fixture
+def agent(dev_server: DevServer, tmp_path: Path) -> Iterator[AgentProcess]:
+    agent = AgentProcess(ClusterSpec(address=dev_server.address), tmp_path / "agent", {})
+    yield agent
+    agent.close()
+    end_process(agent.process)
+
+
+def test_more_closed_executions_than_fit_a_message_do_not_stop_what_comes_after(
+    agent: AgentProcess, tmp_path: Path
+) -> None:
+    box = _box(tmp_path / "box")
+    for number in range(8000):
+        box.hold_execution(_execution(f"w-{number}", ExecutionState.BLOCKED, closed=True))
+    order = FindClosed(entity="orders-1", incarnation=3, blackbox=str(tmp_path / "box"), at_most=8000)
+    agent.tell(order)
+    wait_until(lambda: "a ClosedFound was left out" in agent.log(), what="what does not fit is told of")
+    agent.tell(msgspec.structs.replace(order, at_most=3))
+    assert len(agent.next(ClosedFound).run_ids) == 3
+
+
 def test_a_black_box_that_cannot_be_read_is_a_problem_that_is_told(
-    dev_server: DevServer, tmp_path: Path
+    agent: AgentProcess, tmp_path: Path
 ) -> None:
     (tmp_path / "box").write_bytes(b"rubbish")
-    agent = AgentProcess(ClusterSpec(address=dev_server.address), tmp_path / "agent", {})
+    for name in ("box", "absent"):
+        agent.tell(_order(tmp_path / name))
+        assert str(tmp_path / name) in agent.next(Recovered).problem
+
+
+def test_what_nobody_thought_of_is_a_problem_that_is_told(agent: AgentProcess, tmp_path: Path) -> None:
+    agent.tell(_order(tmp_path / "null\0byte"))
+    assert "null byte" in agent.next(Recovered).problem
+
+
+def test_a_black_box_is_read_once_there_are_files_to_be_had(agent: AgentProcess, tmp_path: Path) -> None:
+    _box(tmp_path / "box").hold_execution(_execution("w", ExecutionState.BLOCKED))
+    agent.next_state()
+    pid = agent.process.pid
+    allowed = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, allowed[1]))
+    agent.tell(_order(tmp_path / "box"))
+    assert "open files" in agent.next(RecoveryDelayed).reason
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, allowed)
+    report = agent.next(Recovered)
+    assert (report.problem, report.executions) == ("", 1)
+
+
+def test_an_execution_that_is_gone_is_no_outage_whatever_its_id(agent: AgentProcess, tmp_path: Path) -> None:
+    _box(tmp_path / "box").hold_execution(_execution("namespace-7", ExecutionState.RUNNING))
+    agent.next_state()
+    agent.tell(_order(tmp_path / "box"))
+    report = agent.next(Recovered)
+    assert report.refused > 0
+    assert report.problem == ""
+
+
+@pytest.mark.parametrize("wrong", ["address", "namespace"])
+def test_a_recovery_turns_to_the_cluster_that_is_named_later(
+    dev_server: DevServer, tmp_path: Path, wrong: str
+) -> None:
+    _box(tmp_path / "box").hold_execution(_execution("w", ExecutionState.BLOCKED))
+    if wrong == "address":
+        before = ClusterSpec(address=f"127.0.0.1:{free_port()}")
+    else:
+        before = ClusterSpec(address=dev_server.address, namespace="absent")
+    agent = AgentProcess(before, tmp_path / "agent", {})
     try:
-        for name in ("box", "absent"):
-            agent.tell(_order(tmp_path / name))
-            assert str(tmp_path / name) in agent.next(Recovered).problem
+        agent.tell(_order(tmp_path / "box"))
+        assert agent.next(RecoveryDelayed).reason
+        agent.watch(ClusterSpec(address=dev_server.address))
+        report = agent.next(Recovered)
+        assert (report.problem, report.executions) == ("", 1)
     finally:
         agent.close()
         end_process(agent.process)
@@ -479,8 +573,7 @@ async def test_a_recovery_is_kept_until_the_cluster_is_back(
 
 
 def test_what_has_become_pointless_is_given_up(tmp_path: Path) -> None:
-    box = BlackBoxWriter(tmp_path / "box", "orders-1", 3, own_identity())
-    box.write_identity("shop/orders-1@host:1")
+    box = _box(tmp_path / "box")
     now = time.time()
     box.hold_activity(
         HeldActivity(
@@ -515,4 +608,25 @@ def _order(box: Path, died_at: float | None = None) -> RecoverEntity:
         signal="SIGKILL",
         cause="killed by SIGKILL",
         died_at=time.time() if died_at is None else died_at,
+    )
+
+
+def _box(path: Path) -> BlackBoxWriter:
+    box = BlackBoxWriter(path, "orders-1", 3, own_identity())
+    box.write_identity("shop/orders-1@host:1")
+    return box
+
+
+def _execution(workflow_id: str, state: ExecutionState, *, closed: bool = False) -> CachedExecution:
+    """One that the Cluster does not know."""
+    return CachedExecution(
+        workflow_id=workflow_id,
+        run_id=str(uuid.uuid4()),
+        workflow_type="Counting",
+        since=time.time(),
+        state=state,
+        closed=closed,
+        last_activity=time.time(),
+        history_events=4,
+        replayed_events=0,
     )
