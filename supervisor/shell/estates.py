@@ -11,6 +11,9 @@ from temporal_fleet.supervisor.core.estate import (
     RunKey,
 )
 
+UNREAD = Estate(connected=True)
+"""Of a black box that cannot be read now: the cluster agent reads it again for the recovery."""
+
 
 def estate(box: BlackBoxContents) -> Estate:
     """Without an identity the Cluster gave it nothing yet, or it took leave of the Cluster: what it had

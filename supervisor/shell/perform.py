@@ -1,6 +1,7 @@
 """The actions of the core, performed. Each is I/O and nothing else; what comes of it at once is returned as
 events."""
 
+import time
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -11,12 +12,12 @@ from temporal_fleet.protocol.helpers import FindClosed
 from temporal_fleet.protocol.messages import Drain, Welcome
 from temporal_fleet.protocol.spec import EntitySpec
 from temporal_fleet.supervisor.core import actions, events
-from temporal_fleet.supervisor.core.estate import NOTHING, Life
+from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life
 from temporal_fleet.supervisor.shell.announcer import Announcer
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife
 from temporal_fleet.supervisor.shell.dead import Dead
-from temporal_fleet.supervisor.shell.estates import estate
+from temporal_fleet.supervisor.shell.estates import UNREAD, estate
 from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.helper_process import FORK_SERVER
 from temporal_fleet.supervisor.shell.helpers import Helpers
@@ -124,7 +125,7 @@ class Performer:
 
     def died(self, ended: Ended, life: EntityLife) -> events.Died:
         """The end of an entity, with what its black box and its stacks file tell."""
-        box = self._run.blackbox(life.entity, life.incarnation)
+        box, left = self._opened(life)
         dump = self._dumps.pop(life, None)
         if dump is not None:
             self._log_stacks(life, dump)
@@ -137,10 +138,20 @@ class Performer:
             ended.code,
             ended.signal,
             self._last_words(ended, box),
-            estate(box) if box is not None else NOTHING,
+            left,
+            time.time(),
         )
 
+    def _opened(self, life: EntityLife) -> tuple[BlackBoxContents | None, Estate]:
+        """The black box of a dead entity, and what it leaves."""
+        try:
+            box = self._run.blackbox(life.entity, life.incarnation)
+        except OSError:
+            return None, UNREAD
+        return box, estate(box) if box is not None else NOTHING
+
     def found_dead(self, deceased: Deceased) -> events.FoundDead:
+        """Nobody knows when it died: it counts as dead since now, before this supervisor forked anything."""
         self._dead.found(Life(deceased.entity, deceased.incarnation))
         return events.FoundDead(deceased.entity, deceased.incarnation, deceased.estate)
 

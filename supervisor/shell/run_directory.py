@@ -126,11 +126,14 @@ class OwnedRunDirectory:
             raise
 
     def inherited(self) -> list[Survivor | Deceased]:
-        """The entities of earlier supervisors, living and dead. Black boxes that nobody can read are
-        removed."""
+        """The entities of earlier supervisors, living and dead. Black boxes that are none are removed; one
+        that cannot be read now stays for the next start, as whether its process lives is not known."""
         found: list[Survivor | Deceased] = []
         for entity, incarnation, _ in sorted(self._boxes()):
-            contents = self.blackbox(entity, incarnation)
+            try:
+                contents = self.blackbox(entity, incarnation)
+            except OSError:
+                continue
             if contents is None:
                 self.forget(entity, incarnation)
             elif is_alive(contents.process):
@@ -140,19 +143,30 @@ class OwnedRunDirectory:
         return found
 
     def blackbox(self, entity: str, incarnation: int) -> BlackBoxContents | None:
-        """The black box of one life; None when it never made one, or none that can be read."""
+        """The black box of one life; None when it never made one, or none that tells anything.
+
+        Raises OSError, once it is logged, when it cannot be read now: it may well be later.
+        """
         try:
             return read_blackbox(self.paths.blackbox(entity, incarnation))
         except FileNotFoundError:
             return None
-        except (PeerRubbish, OSError) as error:
+        except PeerRubbish as rubbish:
             _log.warning(
-                "a black box cannot be read: what it tells of is not recovered, and waits for its time-outs",
+                "a black box tells nothing: what was in it is not recovered, and waits for its time-outs",
+                entity=entity,
+                incarnation=incarnation,
+                reason=str(rubbish),
+            )
+            return None
+        except OSError as error:
+            _log.warning(
+                "a black box cannot be read now: it is kept",
                 entity=entity,
                 incarnation=incarnation,
                 reason=str(error),
             )
-            return None
+            raise
 
     def forget(self, entity: str, incarnation: int) -> None:
         """Remove the files of a life that nothing is to be recovered from (any more). The next supervisor

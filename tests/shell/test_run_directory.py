@@ -34,7 +34,7 @@ from temporal_fleet.supervisor.shell.run_directory import (
     Survivor,
 )
 from tests.shell.holdings import cached_execution, held_activity
-from tests.shell.processes import SLEEP, ended_after, identity, shell
+from tests.shell.processes import SLEEP, ended_after, identity, shell, without_descriptors
 from tests.waiting import wait_until
 
 NOBODY = 65534
@@ -236,6 +236,25 @@ def test_files_that_nobody_can_read_are_told_of_and_go(tmp_path: Path) -> None:
         assert not [path for path in (unfinished, former, stacks) if path.exists()]
 
 
+def test_a_box_that_cannot_be_read_now_is_kept(tmp_path: Path) -> None:
+    """Whether its process lives is not known, and what is in it may be read later."""
+    with owned(tmp_path / "run") as run:
+        former = msgspec.structs.replace(identity(os.getpid()), start_time=1)
+        box = write_box(run, "orders-1", 1, former)
+        stacks = run.paths.stacks("orders-1", 1)
+        stacks.write_text("stacks")
+        with without_descriptors(), capture_logs() as told, pytest.raises(OSError, match="Too many open"):
+            run.blackbox("orders-1", 1)
+        assert [line["log_level"] for line in told] == ["warning"]
+        # A folder opens, and cannot be read.
+        odd = run.paths.blackbox("orders-2", 1)
+        odd.mkdir()
+        with capture_logs() as told:
+            assert run.inherited() == [Deceased("orders-1", 1, NOTHING)]
+        assert [line["entity"] for line in told] == ["orders-2"]
+        assert all(path.exists() for path in (box, stacks, odd))
+
+
 def test_a_zombie_is_dead(tmp_path: Path) -> None:
     pid = shell(SLEEP)
     process = identity(pid)
@@ -276,10 +295,11 @@ def test_what_another_supervisor_made_anew_is_not_ours_to_remove(tmp_path: Path)
 
 
 def test_a_folder_in_tmp_that_others_may_change_is_no_place_for_it(tmp_path: Path) -> None:
+    # Short names: a socket's path has few bytes, and pytest's folder takes most of them.
     shared = tmp_path / "tmp"
     shared.mkdir()
     shared.chmod(0o1777)
-    theirs = shared / "temporal-fleet"
+    theirs = shared / "x"
     theirs.mkdir()
     theirs.chmod(0o777)
     with pytest.raises(RunDirectoryTaken, match="not ours alone"):
