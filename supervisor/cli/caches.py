@@ -32,8 +32,8 @@ def read(report: StatusReport, target: str | None = None) -> Caches:
         except FileNotFoundError:
             # It died since, or has only just been forked.
             continue
-        except PeerRubbish as rubbish:
-            gaps.append(f"{entity.id}: what it holds cannot be told: {rubbish}")
+        except (PeerRubbish, OSError) as error:
+            gaps.append(f"{entity.id}: what it holds cannot be told: {error}")
             continue
         now = time.time()
         executions += [_reported(entity, each, now) for each in held.executions]
