@@ -32,7 +32,7 @@ def died(draft: Draft, event: events.Died) -> None:
         return
     outcome = Exit(draft.now, event.code, event.signal, _cause(entity, event), _meaning(draft, entity, event))
     entity = draft.set(entity, last_exit=outcome)
-    judgement = poison.judge(draft, entity, outcome, event.estate)
+    judgement = poison.judge(draft, entity, outcome, event.estate, event.wall)
     recoveries.begin(draft, entity, outcome, event.estate, judgement.verdicts)
     pool = _pool_of_version(draft, entity)
     if entity.leaving in _ORDERED or draft.phase is not Phase.RUNNING:

@@ -135,6 +135,7 @@ def _forgive(draft: Draft) -> None:
             draft.set(entity, heartbeat=draft.now, deadline=max(entity.deadline, draft.now + STALL_GRACE))
         else:
             draft.set(entity, heartbeat=draft.now, pressure_since=draft.now)
+    recoveries.forgive(draft, draft.now + STALL_GRACE)
     if draft.recover_by is not None:
         draft.recover_by = max(draft.recover_by, draft.now + STALL_GRACE)
     for helper in tuple(draft.helpers.values()):

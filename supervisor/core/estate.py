@@ -56,6 +56,8 @@ class Suspect:
     deaths: int
     lives: tuple[str, ...] = ()
     """The last lives that ended so: what one that is condemned killed is no evidence against another."""
+    last: float = 0.0
+    """When the last of these deaths was: seconds since the epoch, which outlive the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ class Recovery:
     life: Life
     state: RecoveryState
     since: float
+    due: float
+    """When its state has lasted for too long, if nothing is heard of it."""
     signal: str | None
     cause: str
     verdicts: tuple[ActivityVerdict, ...] = ()

@@ -146,6 +146,8 @@ class Died:
     signal: str | None
     last_words: str = ""
     estate: Estate = NOTHING
+    wall: float = 0.0
+    """When: seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,16 @@ def expire(draft: Draft) -> None:
             _start(draft, helper.key, wanted[helper.key], helper.streak)
 
 
+def kill_silent(draft: Draft, key: HelperKey, why: str) -> None:
+    """One that is there and does not do its work makes room for the next."""
+    helper = draft.helpers.get(key)
+    if helper is None or helper.state is not HelperState.READY:
+        return
+    draft.set_helper(helper, state=HelperState.STOPPING, since=draft.now, deadline=draft.now + STOP_LIMIT)
+    draft.act(KillHelper(key))
+    draft.emit("helper.killed", Level.ERROR, f"{helper}: {why}: is killed")
+
+
 def kill_fork_servers(draft: Draft) -> None:
     """One that is in the middle of an import does not see that it is told to go."""
     for helper in draft.helpers.values():

@@ -29,6 +29,9 @@ from temporal_fleet.supervisor.core.fleet import Entity, Exit, Leaving, Phase
 KEPT = 1000
 """Suspects that are remembered: those that were in hand last."""
 LIVES_KEPT = 32
+WINDOW = 24 * 3600.0
+"""Seconds after its last death in which one is a suspect: a long activity outlives many that have nothing to
+do with each other."""
 STEP = 1.0
 """Seconds between the retries of suspects at their second death together; doubled at each further one."""
 LATEST = 60.0
@@ -50,8 +53,8 @@ def remember(draft: Draft, suspects: Iterable[Suspect]) -> None:
     draft.suspects = {suspect.key: suspect for suspect in suspects}
 
 
-def judge(draft: Draft, entity: Entity, outcome: Exit, estate: Estate) -> Judgement:
-    """Count a death against what was in hand, and say what becomes of it."""
+def judge(draft: Draft, entity: Entity, outcome: Exit, estate: Estate, wall: float) -> Judgement:
+    """Count a death against what was in hand, and say what becomes of it. `wall`: seconds since the epoch."""
     pool = draft.pools.get(entity.pool)
     if pool is None or pool.poison_after < 1 or not _is_evidence(draft, entity, outcome, estate):
         return _NO_EVIDENCE
@@ -61,8 +64,9 @@ def judge(draft: Draft, entity: Entity, outcome: Exit, estate: Estate) -> Judgem
     types.update((run.key, run.type) for run in estate.runs)
     if not types:
         return _NO_EVIDENCE
+    _acquit_the_old(draft, wall)
     for key, type_name in types.items():
-        _count(draft, key, type_name, life)
+        _count(draft, key, type_name, life, wall)
     culprit = _singled_out(draft, held, types, pool.poison_after)
     evidence = ""
     if culprit is not None:
@@ -106,10 +110,15 @@ def _is_evidence(draft: Draft, entity: Entity, outcome: Exit, estate: Estate) ->
             return False
 
 
-def _count(draft: Draft, key: SuspectKey, type_name: str, life: str) -> None:
+def _acquit_the_old(draft: Draft, wall: float) -> None:
+    # A clock that was set back says as little of a death as one of long ago.
+    draft.suspects = {key: s for key, s in draft.suspects.items() if abs(wall - s.last) < WINDOW}
+
+
+def _count(draft: Draft, key: SuspectKey, type_name: str, life: str, wall: float) -> None:
     before = draft.suspects.pop(key, None) or Suspect(key, type_name, 0)
     lives = (*before.lives, life)[-LIVES_KEPT:]
-    draft.suspects[key] = replace(before, deaths=before.deaths + 1, lives=lives)
+    draft.suspects[key] = replace(before, deaths=before.deaths + 1, lives=lives, last=wall)
 
 
 def _singled_out(

@@ -4,7 +4,7 @@ life may go. What becomes of each activity is poison's business; how a recovery 
 from dataclasses import replace
 
 from temporal_fleet.protocol.exits import Verdict, verdict
-from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core import events, helpers
 from temporal_fleet.supervisor.core.actions import Emit, Forget, Level, Recover
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.estate import (
@@ -18,7 +18,7 @@ from temporal_fleet.supervisor.core.estate import (
 from temporal_fleet.supervisor.core.fleet import AGENT, Entity, Exit, HelperState
 
 OVERDUE_AFTER = 60.0
-"""Seconds without a word of the agent after which an operator is told."""
+"""Seconds without a word of the agent after which an operator is told, and the agent is killed."""
 LAST_WAIT = 10.0
 """Seconds without a recovery done after which a fleet that stops waits for the others no longer."""
 
@@ -31,9 +31,7 @@ def begin(
     """A life is over: what it held is to be set free, or there is nothing to recover."""
     life = Life(entity.id, entity.incarnation)
     if _is_needed(entity, outcome, estate):
-        draft.recoveries[life] = Recovery(
-            life, RecoveryState.WAITING, draft.now, outcome.signal, outcome.cause, verdicts
-        )
+        _add(draft, life, outcome.signal, outcome.cause, verdicts)
     else:
         draft.act(Forget(life))
 
@@ -46,7 +44,7 @@ def found_dead(draft: Draft, event: events.FoundDead) -> None:
         draft.act(Forget(life))
         return
     cause = "it died while no supervisor saw it"
-    draft.recoveries[life] = Recovery(life, RecoveryState.WAITING, draft.now, None, cause)
+    _add(draft, life, None, cause)
     _emit(draft, life, "entity.found-dead", Level.WARNING, f"{cause}: what it held is set free")
 
 
@@ -81,9 +79,9 @@ def order(draft: Draft) -> None:
     ready = there and not (draft.embedded and draft.cluster.reachable is None)
     for life, recovery in tuple(draft.recoveries.items()):
         if recovery.state is RecoveryState.ORDERED and not there:
-            draft.recoveries[life] = replace(recovery, state=RecoveryState.WAITING)
+            _pass(draft, recovery, RecoveryState.WAITING)
         elif recovery.state is RecoveryState.WAITING and ready:
-            draft.recoveries[life] = replace(recovery, state=RecoveryState.ORDERED)
+            _pass(draft, recovery, RecoveryState.ORDERED)
             draft.act(Recover(life, recovery.signal, recovery.cause, recovery.verdicts))
 
 
@@ -94,11 +92,20 @@ def expire(draft: Draft) -> None:
             ordered = recovery.state is RecoveryState.ORDERED
             trouble = "does not answer" if ordered else "is not there"
             _delay(draft, recovery, f"the cluster agent {trouble} for {OVERDUE_AFTER:.0f} s")
+            if ordered:
+                # Once for each recovery: one that takes so long must not be begun again for ever.
+                helpers.kill_silent(draft, AGENT, f"no word of a recovery for {OVERDUE_AFTER:.0f} s")
 
 
 def deadline(recovery: Recovery) -> float | None:
     """When `expire` has something to do with it, if nothing else happens."""
-    return None if recovery.reason else recovery.since + OVERDUE_AFTER
+    return None if recovery.reason else recovery.due
+
+
+def forgive(draft: Draft, until: float) -> None:
+    """The supervisor itself heard nothing for a while: an agent's silence until then counts for nothing."""
+    for life, recovery in tuple(draft.recoveries.items()):
+        draft.recoveries[life] = replace(recovery, due=max(recovery.due, until))
 
 
 def are_over(draft: Draft) -> bool:
@@ -124,6 +131,18 @@ def _is_needed(entity: Entity, outcome: Exit, estate: Estate) -> bool:
         # It is connected as soon as it tries to, and left before its Worker ran.
         return bool(estate.activities or estate.runs or estate.cached)
     return estate != NOTHING
+
+
+def _add(
+    draft: Draft, life: Life, signal: str | None, cause: str, verdicts: tuple[ActivityVerdict, ...] = ()
+) -> None:
+    draft.recoveries[life] = Recovery(
+        life, RecoveryState.WAITING, draft.now, draft.now + OVERDUE_AFTER, signal, cause, verdicts
+    )
+
+
+def _pass(draft: Draft, recovery: Recovery, state: RecoveryState) -> None:
+    draft.recoveries[recovery.life] = replace(recovery, state=state, due=draft.now + OVERDUE_AFTER)
 
 
 def _delay(draft: Draft, recovery: Recovery, reason: str) -> None:

@@ -19,6 +19,7 @@ class _Activity(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     type: str
     deaths: int
     lives: tuple[str, ...] = ()
+    last: float = 0.0
 
 
 class _Workflow(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="workflow"):
@@ -27,6 +28,7 @@ class _Workflow(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     type: str
     deaths: int
     lives: tuple[str, ...] = ()
+    last: float = 0.0
 
 
 _Line = _Activity | _Workflow
@@ -94,6 +96,7 @@ def _line(suspect: Suspect) -> _Line:
             type=suspect.type,
             deaths=suspect.deaths,
             lives=suspect.lives,
+            last=suspect.last,
         )
     return _Workflow(
         workflow_id=key.workflow_id,
@@ -101,6 +104,7 @@ def _line(suspect: Suspect) -> _Line:
         type=suspect.type,
         deaths=suspect.deaths,
         lives=suspect.lives,
+        last=suspect.last,
     )
 
 
@@ -110,4 +114,4 @@ def _suspect(line: _Line) -> Suspect:
         key = ActivityKey(line.workflow_id, line.run_id, line.activity_id)
     else:
         key = RunKey(line.workflow_id, line.run_id)
-    return Suspect(key, line.type, line.deaths, line.lives)
+    return Suspect(key, line.type, line.deaths, line.lives, line.last)

@@ -9,6 +9,7 @@ from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import estate, events
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
 from temporal_fleet.supervisor.core.fleet import (
+    AGENT,
     Fleet,
     HelperKey,
     HelperKind,
@@ -304,7 +305,9 @@ class Invariants:
                     for name, life in self.lives.items()
                 )
                 hurried = key.kind is HelperKind.FORK_SERVER and after.phase is not Phase.RUNNING
-                assert overdue or owes or hurried, f"{action}, and it has done nothing wrong"
+                silent = key == AGENT and self.recoveries.is_silent(now)
+                self.seen["silent agent"] += silent
+                assert overdue or owes or hurried or silent, f"{action}, and it has done nothing wrong"
             case act.Welcome(name, incarnation):
                 assert isinstance(event, events.Greeted)
                 assert (event.entity, event.incarnation) == (name, incarnation)
@@ -399,7 +402,7 @@ class Invariants:
     def _helpers_are_told(self, before: Fleet, after: Fleet, actions: tuple[act.Action, ...]) -> None:
         """A helper is never only believed to be started or told to go."""
         started = {a.key for a in actions if isinstance(a, act.StartHelper)}
-        stopped = {a.key for a in actions if isinstance(a, act.StopHelper)}
+        stopped = {a.key for a in actions if isinstance(a, act.StopHelper | act.KillHelper)}
         for key, helper in after.helpers.items():
             old = before.helpers.get(key)
             if old is None or old.life != helper.life:

@@ -10,8 +10,8 @@ from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.decide import STALL_GRACE
 from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life, SuspectKey
 from temporal_fleet.supervisor.core.fleet import AGENT, Entity, Fleet, HelperState, Leaving, Phase
-from temporal_fleet.supervisor.core.poison import KEPT
-from temporal_fleet.supervisor.core.recoveries import LAST_WAIT
+from temporal_fleet.supervisor.core.poison import KEPT, WINDOW
+from temporal_fleet.supervisor.core.recoveries import LAST_WAIT, OVERDUE_AFTER
 
 _ON_ITS_OWN = {Verdict.CLUSTER, Verdict.HOST, Verdict.PROGRAM}
 
@@ -21,6 +21,8 @@ class RecoveryBooks:
     seen: Counter[str]
     open: dict[Life, int] = field(default_factory=dict)
     """Recoveries that are due, with the life of the agent that was told; 0: none was."""
+    unheard: dict[Life, float] = field(default_factory=dict)
+    """Those of which the agent has said nothing since it was told."""
     forgotten: set[Life] = field(default_factory=set)
     given_up: set[Life] = field(default_factory=set)
     deaths: Counter[SuspectKey] = field(default_factory=Counter)
@@ -59,6 +61,8 @@ class RecoveryBooks:
                 del self.open[life]
                 assert act.Forget(life) in actions, f"{life} is recovered, and its files stay"
                 self.waits_since = None
+            case events.RecoveryDelayed(life):
+                self.unheard.pop(life, None)
             case events.Stalled() if self.waits_since is not None:
                 self.waits_since = max(self.waits_since, now + STALL_GRACE - LAST_WAIT)
         self._the_stop_waits_and_not_for_ever(before, after, now)
@@ -69,6 +73,7 @@ class RecoveryBooks:
                     assert life not in self.open, f"{life} is forgotten before it was recovered"
                     assert isinstance(event, events.Died | events.FoundDead | events.Recovered)
                     self.forgotten.add(life)
+                    self.unheard.pop(life, None)
                 case act.Recover(life):
                     agent = after.helpers[AGENT]
                     assert agent.state is HelperState.READY, f"{action}: there is no agent"
@@ -76,6 +81,7 @@ class RecoveryBooks:
                     assert self.open[life] != agent.life, f"{action}: this agent was told before"
                     self.seen["recovered by another agent"] += self.open[life] != 0
                     self.open[life] = agent.life
+                    self.unheard[life] = now
                 case act.StopHelper(key) if key == AGENT:
                     assert not self.open, f"the agent goes, and {self.open} are open"
                 case act.SaveSuspects(suspects):
@@ -83,6 +89,10 @@ class RecoveryBooks:
         assert self.open.keys() == after.recoveries.keys(), f"{self.open}, and not {after.recoveries}"
         self._whoever_can_be_recovered_is(after)
         self._suspects_are_saved(before, event, after, actions)
+
+    def is_silent(self, now: float) -> bool:
+        """Whether the agent owes a word for too long."""
+        return any(now >= told + OVERDUE_AFTER for told in self.unheard.values())
 
     def _the_stop_waits_and_not_for_ever(self, before: Fleet, after: Fleet, now: float) -> None:
         if before.phase is Phase.DRAINING and after.phase is not Phase.DRAINING and self.open:
@@ -140,7 +150,7 @@ class RecoveryBooks:
             self.seen["condemned"] += 1
             assert self.deaths[key] >= before.pools[place.pool].poison_after > 0, f"{key} is condemned early"
             assert key not in after.suspects
-            known = {other: suspect.deaths for other, suspect in before.suspects.items()}
+            known = {s.key: s.deaths for s in before.suspects.values() if event.wall - s.last < WINDOW}
             for other in _in_hand(event.estate) - {key}:
                 assert known.get(other, 0) < known.get(key, 0), f"{key} is condemned, and not {other}"
 

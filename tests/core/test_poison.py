@@ -20,7 +20,7 @@ from temporal_fleet.supervisor.core.estate import (
     SuspectKey,
 )
 from temporal_fleet.supervisor.core.fleet import Leaving, Pool
-from temporal_fleet.supervisor.core.poison import KEPT, LATEST
+from temporal_fleet.supervisor.core.poison import KEPT, LATEST, WINDOW
 from temporal_fleet.supervisor.core.restart import RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from tests.core.driver import Driver, up
@@ -50,14 +50,22 @@ def _token(key: ActivityKey) -> bytes:
     return f"{key.workflow_id}/{key.run_id}/{key.activity_id}".encode()
 
 
-def crash(driver: Driver, *keys: SuspectKey, signal: str = "SIGSEGV", name: str = "orders-1") -> None:
-    """It is ready, and dies with these in its hands."""
+def crash(
+    driver: Driver,
+    *keys: SuspectKey,
+    signal: str = "SIGSEGV",
+    name: str = "orders-1",
+    wall: float = 0.0,
+) -> None:
+    """It is ready, and dies with these in its hands; who died before is recovered by then."""
+    for life in driver.fleet.recoveries:
+        driver.tell(events.Recovered(life, 1, 0, 0, 1, 0, 0.1, ""))
     if driver.state(name) is not State.READY:
         driver.wait(31.0)
         driver.boot()
     assert driver.state(name) is State.READY
     incarnation = driver.entity(name).incarnation
-    driver.tell(events.Died(name, incarnation, None, signal, "", holding(*keys)))
+    driver.tell(events.Died(name, incarnation, None, signal, "", holding(*keys), wall))
 
 
 def deaths(driver: Driver) -> dict[SuspectKey, int]:
@@ -322,6 +330,36 @@ def test_every_change_is_saved_the_oldest_first_and_the_next_supervisor_goes_on_
     following.boot()
     crash(following, KILLER)
     assert poisoned(following) == {_token(KILLER)}
+
+
+def test_deaths_that_are_far_apart_do_not_add_up_whoever_supervised_then() -> None:
+    driver = fleet()
+    moment = 1.7e9
+    for _ in range(5):
+        crash(driver, KILLER, RUN, wall=moment)
+        assert deaths(driver) == {KILLER: 1, RUN: 1}
+        (saved,) = driver.did(act.SaveSuspects)
+        driver = Driver()
+        driver.tell(events.Started(by_name(silent_pool("orders", 1)), suspects=saved.suspects))
+        driver.prepare()
+        driver.boot()
+        moment += WINDOW
+    crash(driver, INNOCENT, wall=moment)
+    assert deaths(driver) == {INNOCENT: 1}, "the old ones are no suspects any more"
+
+
+def test_the_window_is_counted_from_the_last_death() -> None:
+    driver = fleet()
+    for day in range(3):
+        crash(driver, KILLER, wall=1.7e9 + day * 0.9 * WINDOW)
+    assert poisoned(driver) == {_token(KILLER)}
+
+
+def test_what_happened_before_the_clock_was_set_back_by_far_counts_no_more() -> None:
+    driver = fleet()
+    crash(driver, KILLER, wall=1.7e9 + 2 * WINDOW)
+    crash(driver, KILLER, wall=1.7e9)
+    assert deaths(driver) == {KILLER: 1}
 
 
 def test_of_too_many_the_oldest_are_forgotten() -> None:

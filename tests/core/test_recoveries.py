@@ -214,6 +214,60 @@ def test_an_agent_that_says_nothing_is_told_of_once() -> None:
     assert driver.fleet.recoveries[life].reason == "the cluster agent does not answer for 60 s"
 
 
+def test_a_silent_agent_is_killed_once_and_the_next_one_takes_over() -> None:
+    driver = up(make_pool("orders", 2, hang=1e6))
+    lives = [die(driver, f"orders-{n}", signal="SIGKILL") for n in (1, 2)]
+    driver.boot()
+    driver.all.clear()
+    driver.wait(OVERDUE_AFTER - 1.0)
+    assert act.KillHelper(AGENT) not in driver.all
+    driver.wait(2.0)
+    assert [action for action in driver.all if isinstance(action, act.KillHelper)] == [act.KillHelper(AGENT)]
+    assert "helper.killed" in {action.kind for action in driver.all if isinstance(action, act.Emit)}
+    silent = driver.fleet.helpers[AGENT].life
+    driver.helper_dies(AGENT)
+    driver.prepare()
+    assert driver.fleet.helpers[AGENT].life > silent
+    assert [order.life for order in driver.all if isinstance(order, act.Recover)] == lives
+    driver.all.clear()
+    driver.wait(3 * OVERDUE_AFTER)
+    assert act.KillHelper(AGENT) not in driver.all, "a long recovery is begun again for ever"
+    for life in lives:
+        driver.tell(recovered(life))
+    assert not driver.fleet.recoveries
+
+
+def test_an_agent_that_says_why_it_takes_so_long_is_not_killed() -> None:
+    driver = up(make_pool("orders", 1, hang=1e6))
+    life = die(driver, signal="SIGKILL")
+    driver.tell(events.RecoveryDelayed(life, "no Cluster at localhost:7233"))
+    driver.wait(3 * OVERDUE_AFTER)
+    assert act.KillHelper(AGENT) not in driver.all
+
+
+def test_an_agent_answers_only_for_the_time_since_it_was_told() -> None:
+    driver = up(make_pool("orders", 1, hang=1e6))
+    driver.helper_dies(AGENT)
+    life = die(driver, signal="SIGKILL")
+    driver.wait(OVERDUE_AFTER - 10.0)
+    driver.prepare()
+    assert driver.fleet.recoveries[life].state is RecoveryState.ORDERED
+    driver.wait(OVERDUE_AFTER - 1.0)
+    assert act.KillHelper(AGENT) not in driver.all
+    driver.wait(2.0)
+    assert act.KillHelper(AGENT) in driver.all
+
+
+def test_a_stall_of_the_supervisor_itself_is_not_the_agents_silence() -> None:
+    driver = up(make_pool("orders", 1, hang=1e6))
+    life = die(driver, signal="SIGKILL")
+    driver.now += 2 * OVERDUE_AFTER
+    driver.tell(events.Stalled(2 * OVERDUE_AFTER))
+    assert act.KillHelper(AGENT) not in driver.all
+    driver.tell(recovered(life))
+    assert driver.did(act.Forget) == [act.Forget(life)]
+
+
 # What an earlier supervisor left
 
 

@@ -49,6 +49,7 @@ def test_the_invariants_hold_through_long_chaos_and_the_fleet_converges() -> Non
         "no evidence",
         "recovered by another agent",
         "recovery given up",
+        "silent agent",
         "retried apart",
         "Accept",
         "ClosedFound",

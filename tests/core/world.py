@@ -34,6 +34,8 @@ MEBIBYTE = 2**20
 BUDGETS = (None, 150 * MEBIBYTE, 300 * MEBIBYTE)
 EMPTY_RSS = 60 * MEBIBYTE
 EXECUTION = MEBIBYTE
+EPOCH = 1.7e9
+"""The wall clock at the beginning of time."""
 
 
 class Doing(Enum):
@@ -506,7 +508,7 @@ class World:
         self.past.append(life)
         code, signal = process.exit
         box = self.boxes.get(process.life, NOTHING)
-        self._tell_often(events.Died(*life, code, signal, "", box))
+        self._tell_often(events.Died(*life, code, signal, "", box, EPOCH + self.now))
 
     def _find_and_kill(self, entity: str, incarnation: int) -> None:
         """Kill(pid=None): the fork server is dead, so what it forked is there or never will be."""

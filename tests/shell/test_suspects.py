@@ -11,7 +11,7 @@ from temporal_fleet.supervisor.core.estate import ActivityKey, RunKey, Suspect
 from temporal_fleet.supervisor.shell.suspects import SuspectsFile
 
 SUSPECTS = (
-    Suspect(ActivityKey("order-1", "run-1", "7"), "pay", 2, ("orders-1.3", "orders-2.1")),
+    Suspect(ActivityKey("order-1", "run-1", "7"), "pay", 2, ("orders-1.3", "orders-2.1"), 1.7e9),
     Suspect(ActivityKey("", "run-2", "alone"), "resize", 1),
     Suspect(RunKey("order-1", "run-1"), "Order", 3, ("orders-1.3",)),
 )
@@ -69,6 +69,16 @@ def test_a_folder_that_takes_no_files_is_told_of_once_an_outage(tmp_path: Path) 
         blocked.write_text("again")
         file.save(SUSPECTS)
     assert len(told) == 2
+
+
+def test_a_file_that_does_not_say_when_is_read_all_the_same(tmp_path: Path) -> None:
+    file = SuspectsFile(tmp_path)
+    file.save(SUSPECTS)
+    lines = json.loads(file.path.read_text())
+    for line in lines:
+        del line["last"]
+    file.path.write_text(json.dumps(lines))
+    assert [(suspect.deaths, suspect.last) for suspect in file.load()] == [(2, 0.0), (1, 0.0), (3, 0.0)]
 
 
 def test_its_lines_can_be_read_by_an_operator(tmp_path: Path) -> None:
