@@ -44,7 +44,10 @@ def test_what_many_deaths_leave_fits_a_frame_and_the_rest_is_counted() -> None:
         # Every second one was at no more than one death.
         suspects[key] = Suspect(key, "t" * 1000, 1 + number % 2)
     lives = [Life(f"orders-{number}", 1) for number in range(200)]
-    recoveries = {life: Recovery(life, RecoveryState.WAITING, 0.0, None, "", reason="gone") for life in lives}
+    recoveries = {
+        life: Recovery(life, RecoveryState.WAITING, since=0.0, due=60.0, signal=None, cause="")
+        for life in lives
+    }
     fleet = Fleet(embedded=False, pools=fleet.pools, suspects=suspects, recoveries=recoveries)
     told = status(fleet)
     encode(StatusReply(id="q", report=told))
