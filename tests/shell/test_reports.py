@@ -45,8 +45,6 @@ def test_what_many_deaths_leave_fits_a_frame_and_the_rest_is_counted() -> None:
         suspects[key] = Suspect(key, "t" * 1000, 1 + number % 2)
     lives = [Life(f"orders-{number}", 1) for number in range(200)]
     recoveries = {
-        life: Recovery(life, RecoveryState.WAITING, 0.0, 60.0, None, "", reason="gone") for life in lives
-    }
         life: Recovery(life, RecoveryState.WAITING, since=0.0, due=60.0, signal=None, cause="")
         for life in lives
     }
