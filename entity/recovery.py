@@ -126,6 +126,7 @@ class _Recovery:
         self._queue: DeadStickyQueue | None = None
         self._order = order
         self._box = box
+        self._left_alone = frozenset(order.left_alone)
         self._cluster = cluster
         self._persistence = persistence
         self._tally = tally
@@ -166,10 +167,8 @@ class _Recovery:
                 raise outcome
 
     async def _sticky_queue(self) -> None:
-        if not self._executions:
-            return
         name = self._box.sticky_queue
-        if not name:
+        if not name and self._executions:
             unnamed = UnnamedStickyQueue(
                 self._cluster, self._persistence, self._box.identity, self._sticky_until
             )
@@ -196,11 +195,12 @@ class _Recovery:
             await self._queue.queries_answered()
 
     async def _task_queue(self) -> str:
-        """The one that its Worker polled, as the first execution has it that the Cluster still knows."""
+        """The one that its Worker polled, as the first execution has it that the Cluster still knows. Those
+        that were evicted before its death are sticky to it, and in no box."""
         for held in self._executions:
             with suppress(Declined):
                 return await self._task_queue_of(held)
-        return ""
+        return self._order.task_queue
 
     async def _task_queue_of(self, held: CachedExecution) -> str:
         request = DescribeWorkflowExecutionRequest(
@@ -213,7 +213,7 @@ class _Recovery:
         return described.execution_config.task_queue.name
 
     async def _free_task(self, execution: CachedExecution) -> None:
-        if self._cluster.rebuilds_task_tokens:
+        if self._cluster.rebuilds_task_tokens and execution.run_id not in self._left_alone:
             await self._tasks_in_hand.free(execution)
 
     async def _look_through(self) -> None:

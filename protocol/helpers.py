@@ -97,6 +97,11 @@ class RecoverEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     died_at: float
     """Seconds since the epoch, at the latest."""
     verdicts: list[ActivityVerdict] = []
+    task_queue: str = ""
+    """That it polled, as far as the supervisor still knows."""
+    left_alone: list[str] = []
+    """Run ids of executions that are suspected of killing: their Workflow Tasks in hand are not freed, and the
+    Cluster tries them again in its own time."""
 
 
 class FindClosed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="find_closed"):

@@ -64,6 +64,8 @@ class Recover:
     signal: str | None
     cause: str
     verdicts: tuple[ActivityVerdict, ...]
+    left_alone: tuple[str, ...] = ()
+    """Run ids of executions whose Workflow Tasks in hand are not freed."""
 
 
 @dataclass(frozen=True, slots=True)

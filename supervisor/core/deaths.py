@@ -33,7 +33,7 @@ def died(draft: Draft, event: events.Died) -> None:
     outcome = Exit(draft.now, event.code, event.signal, _cause(entity, event), _meaning(draft, entity, event))
     entity = draft.set(entity, last_exit=outcome)
     judgement = poison.judge(draft, entity, outcome, event.estate, event.wall)
-    recoveries.begin(draft, entity, outcome, event.estate, judgement.verdicts)
+    recoveries.begin(draft, entity, outcome, event.estate, judgement)
     pool = _pool_of_version(draft, entity)
     if entity.leaving in _ORDERED or draft.phase is not Phase.RUNNING:
         draft.emit("entity.stopped", Level.INFO, outcome.cause, entity)
@@ -55,7 +55,7 @@ def died(draft: Draft, event: events.Died) -> None:
         draft.change(entity, Change.GIVE_UP, reason=outcome.cause)
         draft.emit("entity.failed", Level.ERROR, outcome.cause, entity)
     elif may_restart(pool.restart, outcome.meaning):
-        _restart(draft, entity, outcome, pool.restart, explained=judgement.explained)
+        _restart(draft, entity, outcome, pool.restart, explained=bool(judgement.known))
     else:
         draft.emit(*_kind(outcome), f"{outcome.cause}; restart policy: {pool.restart.policy.value}", entity)
         draft.change(entity, Change.END, reason=outcome.cause)
@@ -127,11 +127,10 @@ def _restart(draft: Draft, entity: Entity, outcome: Exit, policy: RestartPolicy,
 
 
 def _meaning(draft: Draft, entity: Entity, event: events.Died) -> Verdict:
-    if entity.leaving is Leaving.BOOT_TIMEOUT and draft.cluster.is_down:
+    own = Verdict.CRASH if event.signal is not None or _broke_off(event) else verdict(event.code)
+    if entity.leaving is Leaving.BOOT_TIMEOUT and draft.cluster.is_down and own is not Verdict.PROGRAM:
         return Verdict.CLUSTER
-    if event.signal is not None or _broke_off(event):
-        return Verdict.CRASH
-    return verdict(event.code)
+    return own
 
 
 def _broke_off(event: events.Died) -> bool:

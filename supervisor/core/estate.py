@@ -120,5 +120,7 @@ class Recovery:
     signal: str | None
     cause: str
     verdicts: tuple[ActivityVerdict, ...] = ()
+    left_alone: tuple[str, ...] = ()
+    """Run ids of executions whose Workflow Tasks in hand are not freed: they are known from other deaths."""
     reason: str = ""
     """Why it takes so long."""

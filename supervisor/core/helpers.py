@@ -56,7 +56,10 @@ def died(draft: Draft, event: events.HelperDied) -> None:
         return
     if helper.state is HelperState.REFUSED:
         draft.set_helper(helper, deadline=None)
-    elif helper.state is HelperState.STOPPING:
+    elif helper.state is HelperState.STOPPING or (
+        # `stop --now` kills it.
+        event.key.kind is HelperKind.FORK_SERVER and draft.phase is not Phase.RUNNING
+    ):
         del draft.helpers[event.key]
     else:
         _back_off(draft, helper, event.reason)

@@ -41,11 +41,12 @@ LATEST = 60.0
 @dataclass(frozen=True, slots=True)
 class Judgement:
     verdicts: tuple[ActivityVerdict, ...] = ()
-    explained: bool = False
-    """A run that is known for such deaths was in hand: they say nothing about the pool."""
+    known: tuple[str, ...] = ()
+    """Ids of the runs in hand that are known for such deaths. Those say nothing about the pool then; and what
+    kills each that takes it is not to be handed to the next at once."""
 
 
-_NO_EVIDENCE = Judgement()
+NO_EVIDENCE = Judgement()
 
 
 def remember(draft: Draft, suspects: Iterable[Suspect]) -> None:
@@ -57,13 +58,13 @@ def judge(draft: Draft, entity: Entity, outcome: Exit, estate: Estate, wall: flo
     """Count a death against what was in hand, and say what becomes of it. `wall`: seconds since the epoch."""
     pool = draft.pools.get(entity.pool)
     if pool is None or pool.poison_after < 1 or not _is_evidence(draft, entity, outcome, estate):
-        return _NO_EVIDENCE
+        return NO_EVIDENCE
     life = str(Life(entity.id, entity.incarnation))
     held = tuple(dict.fromkeys(activity.key for activity in estate.activities))
     types: dict[SuspectKey, str] = {a.key: a.type for a in estate.activities}
     types.update((run.key, run.type) for run in estate.runs)
     if not types:
-        return _NO_EVIDENCE
+        return NO_EVIDENCE
     _acquit_the_old(draft, wall)
     for key, type_name in types.items():
         _count(draft, key, type_name, life, wall)
@@ -71,13 +72,13 @@ def judge(draft: Draft, entity: Entity, outcome: Exit, estate: Estate, wall: flo
     evidence = ""
     if culprit is not None:
         evidence = _condemn(draft, entity, culprit, outcome.cause)
-    known = False
+    known = []
     for run in estate.runs:
         suspect = draft.suspects.get(run.key)
         # Not where the culprit explains this death.
         speaks = suspect is not None and life in suspect.lives
         if suspect is not None and speaks and suspect.deaths >= pool.poison_after:
-            known = True
+            known.append(run.key.run_id)
             _report(draft, entity, suspect, outcome.cause)
     delays = _delays(draft, held, types)
     for oldest in tuple(draft.suspects)[:-KEPT]:
@@ -90,7 +91,7 @@ def judge(draft: Draft, entity: Entity, outcome: Exit, estate: Estate, wall: flo
         for activity in estate.activities
         if activity.key in delays or (culprit is not None and activity.key == culprit.key)
     )
-    return Judgement(verdicts, explained=known)
+    return Judgement(verdicts, tuple(known))
 
 
 def _is_evidence(draft: Draft, entity: Entity, outcome: Exit, estate: Estate) -> bool:
@@ -159,8 +160,8 @@ def _condemn(draft: Draft, entity: Entity, culprit: Suspect, cause: str) -> str:
 
 def _report(draft: Draft, entity: Entity, suspect: Suspect, cause: str) -> None:
     told = (
-        f"{_named(suspect)} was active at {suspect.deaths} deaths, the last: {cause}; "
-        "if its code ends the process: mend it, or terminate this run"
+        f"{_named(suspect)} was active at {suspect.deaths} deaths, the last: {cause}; it may only have been "
+        "there, but if its code ends the process: mend it, or terminate this run"
     )
     draft.emit("workflow.suspect", Level.ERROR, told, entity)
 

@@ -9,13 +9,13 @@ from temporal_fleet.supervisor.core.actions import Emit, Forget, Level, Recover
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.estate import (
     NOTHING,
-    ActivityVerdict,
     Estate,
     Life,
     Recovery,
     RecoveryState,
 )
 from temporal_fleet.supervisor.core.fleet import AGENT, Entity, Exit, HelperState
+from temporal_fleet.supervisor.core.poison import NO_EVIDENCE, Judgement
 
 OVERDUE_AFTER = 60.0
 """Seconds without a word of the agent after which an operator is told, and the agent is killed."""
@@ -25,13 +25,11 @@ LAST_WAIT = 10.0
 _EXITS_OF_ITS_OWN = frozenset({Verdict.CLUSTER, Verdict.HOST, Verdict.PROGRAM})
 
 
-def begin(
-    draft: Draft, entity: Entity, outcome: Exit, estate: Estate, verdicts: tuple[ActivityVerdict, ...]
-) -> None:
+def begin(draft: Draft, entity: Entity, outcome: Exit, estate: Estate, judgement: Judgement) -> None:
     """A life is over: what it held is to be set free, or there is nothing to recover."""
     life = Life(entity.id, entity.incarnation)
     if _is_needed(entity, outcome, estate):
-        _add(draft, life, outcome.signal, outcome.cause, verdicts)
+        _add(draft, life, outcome.signal, outcome.cause, judgement)
     else:
         draft.act(Forget(life))
 
@@ -82,7 +80,8 @@ def order(draft: Draft) -> None:
             _pass(draft, recovery, RecoveryState.WAITING)
         elif recovery.state is RecoveryState.WAITING and ready:
             _pass(draft, recovery, RecoveryState.ORDERED)
-            draft.act(Recover(life, recovery.signal, recovery.cause, recovery.verdicts))
+            known = recovery.left_alone
+            draft.act(Recover(life, recovery.signal, recovery.cause, recovery.verdicts, known))
 
 
 def expire(draft: Draft) -> None:
@@ -134,10 +133,17 @@ def _is_needed(entity: Entity, outcome: Exit, estate: Estate) -> bool:
 
 
 def _add(
-    draft: Draft, life: Life, signal: str | None, cause: str, verdicts: tuple[ActivityVerdict, ...] = ()
+    draft: Draft, life: Life, signal: str | None, cause: str, judgement: Judgement = NO_EVIDENCE
 ) -> None:
     draft.recoveries[life] = Recovery(
-        life, RecoveryState.WAITING, draft.now, draft.now + OVERDUE_AFTER, signal, cause, verdicts
+        life,
+        RecoveryState.WAITING,
+        draft.now,
+        draft.now + OVERDUE_AFTER,
+        signal,
+        cause,
+        judgement.verdicts,
+        judgement.known,
     )
 
 

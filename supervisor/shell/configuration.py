@@ -62,6 +62,11 @@ class Configuration:
             rebuild_task_tokens=self.config.cluster.rebuild_task_tokens,
         )
 
+    def task_queue(self, pool: str) -> str:
+        """Empty where there is no such pool (any more)."""
+        settings = self.config.pools.get(pool)
+        return settings.task_queue if settings is not None else ""
+
     def entity_spec(self, pool: str, entity: str, incarnation: int) -> EntitySpec:
         return entity_spec(
             self.config,

@@ -19,10 +19,18 @@ _OVERHEAD = 64
 
 
 class Dead:
-    def __init__(self, run: OwnedRunDirectory, helpers: Helpers, wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        run: OwnedRunDirectory,
+        helpers: Helpers,
+        wall_clock: Callable[[], float],
+        task_queue: Callable[[str], str],
+    ) -> None:
+        """`task_queue`: of a pool by name; empty where that is no longer known."""
         self._run = run
         self._helpers = helpers
         self._wall_clock = wall_clock
+        self._task_queue = task_queue
         self._died_at: dict[Life, float] = {}
 
     def found(self, life: Life) -> None:
@@ -41,6 +49,8 @@ class Dead:
                 cause=action.cause,
                 died_at=self._died_at.get(life, self._wall_clock()),
                 verdicts=_fitting(life, action.verdicts),
+                task_queue=self._task_queue(life.pool),
+                left_alone=list(action.left_alone),
             )
         )
 

@@ -125,7 +125,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         bus=bus,
         requests=requests,
         evictions=evictions,
-        dead=Dead(run, helpers, time.time),
+        dead=Dead(run, helpers, time.time, configuration.task_queue),
         suspects=suspects,
         announcer=announcer,
         make_spec=configuration.entity_spec,

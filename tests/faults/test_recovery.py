@@ -291,7 +291,12 @@ async def test_a_workflow_that_kills_is_a_suspect_and_does_not_use_up_the_restar
     fleet.wait_running()
     client = await Client.connect(dev_server.address)
     handle = await client.start_workflow(
-        "DeadlyRun", str(gate), id=f"{task_queue}-deadly", task_queue=task_queue, result_type=str
+        "DeadlyRun",
+        str(gate),
+        id=f"{task_queue}-deadly",
+        task_queue=task_queue,
+        result_type=str,
+        task_timeout=timedelta(seconds=1),
     )
     report = fleet.wait(
         lambda s: s.suspects and s.entities[0].restarts > 6, within=90, what="it goes on killing"

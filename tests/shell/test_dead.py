@@ -22,6 +22,7 @@ from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 LIFE = Life("orders-1", 3)
+TASK_QUEUES = {"orders": "orders-queue"}.__getitem__
 
 
 class Clock:
@@ -70,14 +71,14 @@ def heard(
 
 
 def order(*verdicts: estate.ActivityVerdict) -> actions.Recover:
-    return actions.Recover(LIFE, "SIGKILL", "killed by SIGKILL", verdicts)
+    return actions.Recover(LIFE, "SIGKILL", "killed by SIGKILL", verdicts, ("a-run",))
 
 
 def test_the_agent_is_told_what_to_recover(
     run: OwnedRunDirectory, helpers: Helpers, heard: Callable[[int], list[ToAgent]]
 ) -> None:
     clock = Clock()
-    dead = Dead(run, helpers, clock)
+    dead = Dead(run, helpers, clock, TASK_QUEUES)
     dead.found(LIFE)
     # However often and late it is ordered: it died when it died.
     clock.now += 60.0
@@ -95,6 +96,8 @@ def test_the_agent_is_told_what_to_recover(
         signal="SIGKILL",
         cause="killed by SIGKILL",
         died_at=1000.0,
+        task_queue="orders-queue",
+        left_alone=["a-run"],
         verdicts=[
             ActivityVerdict(task_token=b"b", poison="it killed 3"),
             ActivityVerdict(task_token=b"a", retry_after=2.5),
@@ -108,7 +111,7 @@ def test_verdicts_that_no_frame_can_hold_are_told_as_far_as_there_is_room(
     delayed = [estate.ActivityVerdict(bytes(1000), retry_after=float(number)) for number in range(1000)]
     poison = estate.ActivityVerdict(b"p" * 1000, poison="it killed 3")
     with capture_logs() as told:
-        Dead(run, helpers, Clock()).recover(order(*delayed, poison))
+        Dead(run, helpers, Clock(), TASK_QUEUES).recover(order(*delayed, poison))
     _, recover = heard(2)
     assert isinstance(recover, RecoverEntity)
     assert recover.verdicts[0].poison == "it killed 3"
@@ -117,7 +120,7 @@ def test_verdicts_that_no_frame_can_hold_are_told_as_far_as_there_is_room(
 
 
 def test_without_an_agent_nobody_is_told(run: OwnedRunDirectory, helpers: Helpers) -> None:
-    Dead(run, helpers, Clock()).recover(order())
+    Dead(run, helpers, Clock(), TASK_QUEUES).recover(order())
     assert not helpers.tell_agent(FindClosed(entity="orders-1", incarnation=3, blackbox="", at_most=1))
 
 
@@ -126,7 +129,7 @@ def test_the_files_of_a_life_go_when_it_is_forgotten(run: OwnedRunDirectory, hel
     others = [run.paths.blackbox("orders-1", 4), run.paths.blackbox("orders-13", 3)]
     for file in (*files, *others):
         file.touch()
-    dead = Dead(run, helpers, Clock())
+    dead = Dead(run, helpers, Clock(), TASK_QUEUES)
     dead.found(LIFE)
     assert all(file.exists() for file in files)
     dead.forget(LIFE)

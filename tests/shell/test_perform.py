@@ -51,7 +51,7 @@ def performer(run: OwnedRunDirectory, context: Context) -> Iterator[Performer]:
         bus=bus,
         requests=NOT_ASKED,
         evictions=Evictions(bus, control, announcer, Heartbeats()),
-        dead=Dead(run, helpers, lambda: 1.0),
+        dead=Dead(run, helpers, lambda: 1.0, lambda _pool: ""),
         suspects=SuspectsFile(run.paths.path),
         announcer=announcer,
         make_spec=NOT_ASKED,
