@@ -53,6 +53,7 @@ _PROBLEM = 2000
 _LOOKED_THROUGH = 1000
 """Executions, the most recently active, searched for tasks in hand that the box knows nothing of."""
 _LOOKED_THROUGH_FIRST = 32
+"""At once."""
 _LOOKS_AT_ONCE = 4
 _PAUSE = 1.0
 """Seconds. It is rarely needed, and costs the Cluster what those who work again could use."""
@@ -153,6 +154,7 @@ class _Recovery:
             self._sticky_queue(),
             *(activities.fail(activity) for activity in self._box.holdings.activities),
             *(self._free_task(execution) for execution in self._executions if _runs(execution)),
+            self._look_at([one for one in self._executions[:_LOOKED_THROUGH_FIRST] if not _runs(one)]),
         )
         await self._all(self._look_through(), self._queries_answered())
 
@@ -218,7 +220,6 @@ class _Recovery:
 
     async def _look_through(self) -> None:
         """Find the tasks that came to the dead process in its last instant, and that it never wrote down."""
-        await self._look_at(self._executions[:_LOOKED_THROUGH_FIRST])
         others = self._executions[_LOOKED_THROUGH_FIRST:_LOOKED_THROUGH]
         if others:
             await asyncio.sleep(_PAUSE)

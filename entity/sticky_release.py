@@ -6,12 +6,11 @@ seconds there. ShutdownWorker *releases* the queue: what comes later goes to the
 queries that wait in it. The tasks that wait in it stay: they have to be polled, and failed, which schedules
 them anew on the normal queue. Who polls revives the queue, unless he does not say who he is.
 
-To release it first would be wrong. The Cluster makes the execution of each query that waits forget the sticky
-queue, and a task of that execution which waits behind the query is stranded by it: nobody can poll it any
-more, and it waits out its time. (That is why ResetStickyTaskQueue is no way around all this either.) But
-queries are polled before tasks: who catches tasks has left no query behind. So: poll until tasks come,
-release, poll as many as still wait, and release again, until none waited after a release. An empty queue is
-never polled.
+To release it first would be wrong, for two reasons. The Cluster makes the execution of each query that waits
+forget the sticky queue, and a task of that execution which waits behind the query is stranded by it: nobody
+can poll it any more, and it waits out its time. (That is why ResetStickyTaskQueue is no way around all this
+either.) And of what comes to the queue at the very moment, some is lost for as long. So: poll until there is
+silence, and release then.
 """
 
 import asyncio
@@ -20,7 +19,6 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
-from enum import Enum
 
 from temporalio.api.enums.v1 import (
     QueryResultType,
@@ -56,27 +54,19 @@ REASON = "temporal-fleet: its process is dead"
 NOBODY = ""
 """The identity under which it is polled."""
 
-_POLLERS = 16
+_POLLERS = 4
+_POLLERS_AT_MOST = 16
 """Fast: a query that the Cluster keeps for too long strands the task behind it, as a release does."""
 _POLL = timedelta(seconds=2.2)
 """The Cluster refuses polls of 2 s and less, and answers an empty one a second before its end."""
-_SILENCE = 0.1
-"""Seconds without a task after which the count, an estimate, is asked for again."""
-_ROUNDS = 20
-"""Two are enough, unless the count is wrong, or the Cluster takes us for a poller."""
+_SILENCE = 0.2
+"""Seconds in which nothing came."""
 _QUERY_PATIENCE = timedelta(seconds=10)
 _QUERY_PAUSE = 0.05
 
 
-class _Caught(Enum):
-    TASK = "task"
-    QUERY = "query"
-    NOTHING = "nothing"
-
-
 class DeadStickyQueue:
-    """`task_queue` finds out the Worker's own, which is only asked for when something waits; `until` is when
-    the Cluster has done all this by itself."""
+    """`task_queue` finds out the Worker's own; `until` is when the Cluster has done all this by itself."""
 
     def __init__(
         self,
@@ -102,15 +92,13 @@ class DeadStickyQueue:
 
     async def free(self) -> None:
         """Bring away what waits, and give the queue up. Raises Declined and Pointless."""
+        self._queue.normal_name = await self._task_queue()
         waiting = await self._waiting()
-        if waiting:
-            await self._drain(min(waiting, _POLLERS))
-        for _ in range(_ROUNDS):
-            await self._release()
+        while time.time() < self._until:
+            await self._drain(max(_POLLERS, min(waiting, _POLLERS_AT_MOST)))
             waiting = await self._waiting()
             if not waiting:
                 break
-            await self._drain(waiting)
         for outcome in await asyncio.gather(*self._answers, return_exceptions=True):
             if outcome is not None:
                 raise outcome
@@ -122,18 +110,17 @@ class DeadStickyQueue:
             if outcome is not None:
                 raise outcome
 
-    async def _release(self, pollers: str = "") -> None:
-        """Give the queue up, and with it end these polls of our own."""
+    async def _release(self, pollers: str) -> None:
+        """Give the queue up, and end these polls of our own."""
         request = ShutdownWorkerRequest(
             namespace=self._cluster.namespace,
             sticky_task_queue=self._queue.name,
             identity=self._identity,
             reason=REASON,
+            worker_instance_key=pollers,
+            task_queue=self._queue.normal_name,
+            task_queue_types=[TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW],
         )
-        if pollers:
-            request.worker_instance_key = pollers
-            request.task_queue = self._queue.normal_name
-            request.task_queue_types.append(TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
         await self._persistence.attempt(
             lambda: self._cluster.ask_at_once(
                 lambda service: service.shutdown_worker(request, timeout=PATIENCE)
@@ -157,62 +144,52 @@ class DeadStickyQueue:
         )
         return answer.task_queue_status.backlog_count_hint
 
-    async def _drain(self, waiting: int) -> None:
-        """Take that many tasks at most: a poll too many would wait."""
-        if not self._queue.normal_name:
-            self._queue.normal_name = await self._task_queue()
+    async def _drain(self, number: int) -> None:
+        """Poll, so many at once, until there is silence; then release the queue."""
         # By this key the Cluster ends our polls at once and without losing a task.
         key = uuid.uuid4().hex
-        tasks = iter(range(waiting))
+        listening = True
 
         async def poll_on() -> None:
-            for _ in tasks:
-                caught = _Caught.QUERY
-                # Queries come first, and are not counted.
-                while caught is _Caught.QUERY:
-                    caught = await self._poll(key)
-                if caught is _Caught.NOTHING:
-                    return
+            while listening:
+                await self._persistence.attempt(lambda: self._poll(key), self._until)
 
-        pollers = {asyncio.create_task(poll_on()) for _ in range(min(waiting, _POLLERS))}
-        before = self._polled
+        pollers = {asyncio.create_task(poll_on()) for _ in range(number)}
         try:
-            while pollers:
-                done, pollers = await asyncio.wait(pollers, timeout=_SILENCE)
+            silent = False
+            while not silent and time.time() < self._until:
+                before = self._polled
+                done, _ = await asyncio.wait(pollers, timeout=_SILENCE, return_when=asyncio.FIRST_COMPLETED)
                 for poller in done:
                     poller.result()
-                if pollers and self._polled == before and not await self._waiting():
-                    await self._release(key)
-                before = self._polled
+                # The question takes as long as the polls that are on their way.
+                silent = not await self._waiting() and self._polled == before
+            listening = False
+            await self._release(key)
+            await asyncio.gather(*pollers)
         finally:
             # What they poll from now on would be nobody's.
             for poller in pollers:
                 poller.cancel()
-            await asyncio.gather(*pollers, return_exceptions=True)
 
-    async def _poll(self, key: str) -> _Caught:
-        """Take a task or a query, and have it set free."""
+    async def _poll(self, key: str) -> None:
+        """Take a task or a query, if one comes, and have it set free. Raises Declined and ClusterTrouble."""
         request = PollWorkflowTaskQueueRequest(
             namespace=self._cluster.namespace,
             task_queue=self._queue,
             identity=NOBODY,
             worker_instance_key=key,
         )
-        try:
-            task: PollWorkflowTaskQueueResponse = await self._cluster.ask_at_once(
-                lambda service: service.poll_workflow_task_queue(request, timeout=_POLL)
-            )
-        except ClusterTrouble:
-            # The next release insists.
-            return _Caught.NOTHING
+        task: PollWorkflowTaskQueueResponse = await self._cluster.ask_at_once(
+            lambda service: service.poll_workflow_task_queue(request, timeout=_POLL)
+        )
         if not task.task_token:
-            return _Caught.NOTHING
+            return
         self._polled += 1
         if task.HasField("query"):
             self._queries.add(asyncio.create_task(self._pass_on(task)))
-            return _Caught.QUERY
-        self._answers.add(asyncio.create_task(self._fail(task)))
-        return _Caught.TASK
+        else:
+            self._answers.add(asyncio.create_task(self._fail(task)))
 
     async def _fail(self, task: PollWorkflowTaskQueueResponse) -> None:
         request = RespondWorkflowTaskFailedRequest(
