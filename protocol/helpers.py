@@ -100,8 +100,8 @@ class RecoverEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     task_queue: str = ""
     """That it polled, as far as the supervisor still knows."""
     left_alone: list[str] = []
-    """Run ids of executions that are suspected of killing: their Workflow Tasks in hand are not freed, and the
-    Cluster tries them again in its own time."""
+    """Run ids of executions that are suspected of killing: their Workflow Tasks in hand are not freed, and
+    the Cluster tries them again in its own time."""
 
 
 class FindClosed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="find_closed"):
