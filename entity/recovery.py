@@ -55,8 +55,7 @@ _LOOKED_THROUGH = 1000
 _LOOKED_THROUGH_FIRST = 32
 """At once."""
 _LOOKS_AT_ONCE = 4
-_PAUSE = 1.0
-"""Seconds. It is rarely needed, and costs the Cluster what those who work again could use."""
+"""Few: it costs the Cluster what those who work again could use. After a drain most need not be looked at."""
 _LISTED_BY = 0.5
 """Seconds in which a Worker's first heartbeat has been taken in."""
 
@@ -220,10 +219,7 @@ class _Recovery:
 
     async def _look_through(self) -> None:
         """Find the tasks that came to the dead process in its last instant, and that it never wrote down."""
-        others = self._executions[_LOOKED_THROUGH_FIRST:_LOOKED_THROUGH]
-        if others:
-            await asyncio.sleep(_PAUSE)
-            await self._look_at(others)
+        await self._look_at(self._executions[_LOOKED_THROUGH_FIRST:_LOOKED_THROUGH])
 
     async def _look_at(self, executions: list[CachedExecution]) -> None:
         rest = iter(executions)
