@@ -6,6 +6,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from temporal_fleet.protocol.messages import Heartbeat
@@ -17,6 +18,7 @@ from temporal_fleet.supervisor.shell.measuring import ALLOWANCE, INTERVAL, NEAR_
 from temporal_fleet.supervisor.shell.vitals import resident_bytes
 from tests.shell.places import ORDERS, fleet_of, place
 from tests.shell.processes import SLEEP, ended_after, shell, wait_for_zombie
+from tests.waiting import wait_until
 
 LIMITED = replace(ORDERS, memory=MemoryLimits(evict_above=1))
 GIBIBYTE = 1 << 30
@@ -148,12 +150,19 @@ class SlowReadings:
         return read
 
 
+def sleeps(pid: int) -> bool:
+    """Until it does, it is as large as what it was forked from."""
+    process = psutil.Process(pid)
+    return process.name() == "sleep" and process.status() == psutil.STATUS_SLEEPING
+
+
 def test_however_near_the_budget_a_round_reads_for_so_long_and_the_oldest_first() -> None:
     pids = [shell(SLEEP) for _ in range(4)]
     places = [place(number, pid=pid) for number, pid in enumerate(pids, 1)]
     with ExitStack() as stack:
         for pid in pids:
             stack.enter_context(ended_after(pid))
+        wait_until(lambda: all(sleeps(pid) for pid in pids), what="all of them sleep")
         slow = SlowReadings(NEAR_ALLOWANCE / 1.5)
         measuring = Measuring(Heartbeats(), slow, slow.clock)
         read = []
@@ -174,6 +183,7 @@ def test_far_from_the_budget_a_round_reads_less() -> None:
     with ExitStack() as stack:
         for pid in pids:
             stack.enter_context(ended_after(pid))
+        wait_until(lambda: all(sleeps(pid) for pid in pids), what="all of them sleep")
         budget = sum(rss for pid in pids if (rss := resident_bytes(pid)))
         slow = SlowReadings(ALLOWANCE)
         measuring = Measuring(Heartbeats(), slow, slow.clock)
