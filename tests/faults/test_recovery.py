@@ -96,7 +96,9 @@ async def test_a_standalone_activity_is_tried_again(
 async def test_cached_executions_go_on_without_the_sticky_time_out(
     make: MakeFleet, dev_server: DevServer, task_queue: str
 ) -> None:
-    fleet = make(entities=2, program="perils").start()
+    # Long enough for a slow recovery on a busy machine: what waits it out was lost.
+    pool = 'worker = { sticky_queue_schedule_to_start_timeout = "60s" }'
+    fleet = make(entities=2, program="perils", pool=pool).start()
     fleet.wait_running()
     client = await Client.connect(dev_server.address)
     handles = [
