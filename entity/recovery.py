@@ -149,8 +149,12 @@ class _Recovery:
 
     async def _set_free(self) -> None:
         activities = LostActivities(self._cluster, self._persistence, self._tally, self._order)
+        named = bool(self._box.sticky_queue)
+        if not named:
+            # An activity failed for good brings a Workflow Task, and a reset at that moment strands it.
+            await self._all(self._sticky_queue())
         await self._all(
-            self._sticky_queue(),
+            *((self._sticky_queue(),) if named else ()),
             *(activities.fail(activity) for activity in self._box.holdings.activities),
             *(self._free_task(execution) for execution in self._executions if _runs(execution)),
             self._look_at([one for one in self._executions[:_LOOKED_THROUGH_FIRST] if not _runs(one)]),
