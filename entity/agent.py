@@ -19,6 +19,7 @@ import msgspec
 
 from temporal_fleet.entity.closed import find_closed
 from temporal_fleet.entity.cluster import Cluster
+from temporal_fleet.entity.lost_activities import Retried
 from temporal_fleet.entity.process import NOT_FOR_HELPERS
 from temporal_fleet.entity.recovery import recover
 from temporal_fleet.entity.runtime import client_runtime
@@ -48,6 +49,7 @@ class Agent:
         self._cluster: Cluster | None = None
         self._changed = asyncio.Event()
         self._errands: set[asyncio.Task[None]] = set()
+        self._retried = Retried()
         self._recoveries: dict[tuple[str, int], asyncio.Task[Recovered]] = {}
 
     async def work(self) -> None:
@@ -116,7 +118,7 @@ class Agent:
         try:
             while True:
                 assert self._cluster is not None
-                recovery = asyncio.create_task(recover(order, self._cluster, delayed))
+                recovery = asyncio.create_task(recover(order, self._cluster, delayed, self._retried))
                 self._recoveries[life] = recovery
                 await asyncio.wait([recovery])
                 if not recovery.cancelled():

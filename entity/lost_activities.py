@@ -2,6 +2,7 @@
 and not after its time-out, or, where it is known to kill entities, so that it is never started again."""
 
 import json
+import time
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
@@ -20,6 +21,9 @@ POISON_PILL = "PoisonPill"
 
 _AT_ONCE = 1
 """Nanoseconds: the Cluster takes a delay of zero for "never again"."""
+_REMEMBERED = 256
+_REMEMBERED_FOR = 120.0
+"""Seconds. A suspect of poison is tried again up to a minute later."""
 _WORTH_TRYING = 3600.0
 """Seconds, where the box does not say when the Cluster gives the attempt up by itself."""
 
@@ -61,14 +65,41 @@ def heartbeat_details(activity: HeldActivity) -> Payloads | None:
         return None
 
 
+class Retried:
+    """The executions whose activities were made to be tried again of late: where they are started next may
+    die before it has written that down."""
+
+    def __init__(self) -> None:
+        self._noted: dict[tuple[str, str], float] = {}
+
+    def note(self, activity: HeldActivity) -> None:
+        if activity.workflow_id:
+            key = activity.workflow_id, activity.run_id
+            self._noted.pop(key, None)
+            self._noted[key] = time.monotonic()
+            for oldest in tuple(self._noted)[:-_REMEMBERED]:
+                del self._noted[oldest]
+
+    def executions(self) -> list[tuple[str, str]]:
+        """Workflow and run ids, the last first."""
+        since = time.monotonic() - _REMEMBERED_FOR
+        return [key for key, noted in reversed(self._noted.items()) if noted >= since]
+
+
 class LostActivities:
     def __init__(
-        self, cluster: Cluster, persistence: Persistence, tally: Tally, order: RecoverEntity
+        self,
+        cluster: Cluster,
+        persistence: Persistence,
+        tally: Tally,
+        order: RecoverEntity,
+        retried: Retried,
     ) -> None:
         self._cluster = cluster
         self._persistence = persistence
         self._tally = tally
         self._order = order
+        self._retried = retried
         self._verdicts = {verdict.task_token: verdict for verdict in order.verdicts}
 
     async def fail(self, activity: HeldActivity) -> None:
@@ -90,4 +121,5 @@ class LostActivities:
         except Declined:
             self._tally.refused += 1
         else:
+            self._retried.note(activity)
             self._tally.activities_failed += 1

@@ -3,9 +3,10 @@ order of things; how each is done is in sticky_release, task_tokens, lost_activi
 
 What no recovery makes faster, and for how long it stays:
 - A task, of a Workflow or an activity, that the Cluster matched to the dead process before it saw the socket
-  close, and that the process never read. Milliseconds wide. A Workflow Task among them is found, since the
-  executions of the black box are looked through once the rest is done; one of an execution that was not in
-  the box waits for its own time-out (10 s), an activity for its start-to-close or heartbeat time-out.
+  close, or that the SDK's core held and Python never read: milliseconds wide, more where the machine is busy.
+  Most are found: the Cluster is asked about the executions of the black box, and for activities about those
+  that were active of late in any of the fleet. A Workflow Task of another one waits for its own time-out
+  (10 s), an activity of another one, or a standalone one, for its start-to-close or heartbeat time-out.
 - A result that was complete while the Cluster was away: it died with the process, and the activity is done
   again.
 - A query that was delivered to the dead process: nobody else knows that it was asked. The Cluster puts it
@@ -28,12 +29,13 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from temporal_fleet.entity.cluster import PATIENCE, Cluster, Declined
-from temporal_fleet.entity.lost_activities import LostActivities
+from temporal_fleet.entity.lost_activities import LostActivities, Retried
 from temporal_fleet.entity.persistence import Persistence, Pointless
 from temporal_fleet.entity.sticky_release import DeadStickyQueue
 from temporal_fleet.entity.tally import Tally
 from temporal_fleet.entity.task_tokens import TasksInHand
 from temporal_fleet.entity.unnamed_sticky import UnnamedStickyQueue
+from temporal_fleet.entity.unread_activities import UnreadActivities
 from temporal_fleet.entity.worker_registry import NotAllowed, report_dead_worker
 from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
 from temporal_fleet.protocol.errors import PeerRubbish
@@ -60,7 +62,9 @@ _LISTED_BY = 0.5
 """Seconds in which a Worker's first heartbeat has been taken in."""
 
 
-async def recover(order: RecoverEntity, cluster: Cluster, delayed: Callable[[str], None]) -> Recovered:
+async def recover(
+    order: RecoverEntity, cluster: Cluster, delayed: Callable[[str], None], retried: Retried
+) -> Recovered:
     """Never raises, unless it is cancelled; `delayed` is told when the box cannot be read for the time being,
     and once when the Cluster is away, and why."""
     started = time.monotonic()
@@ -68,7 +72,7 @@ async def recover(order: RecoverEntity, cluster: Cluster, delayed: Callable[[str
     recovery = None
     try:
         box = await _read(Path(order.blackbox), delayed)
-        recovery = _Recovery(order, box, cluster, Persistence(cluster, delayed), tally)
+        recovery = _Recovery(order, box, cluster, Persistence(cluster, delayed), tally, retried)
         await recovery.run()
     except _Unreadable as unreadable:
         tally.problems.append(str(unreadable))
@@ -120,6 +124,7 @@ class _Recovery:
         cluster: Cluster,
         persistence: Persistence,
         tally: Tally,
+        retried: Retried,
     ) -> None:
         self.released = 0
         self.worker_reported = False
@@ -130,6 +135,7 @@ class _Recovery:
         self._cluster = cluster
         self._persistence = persistence
         self._tally = tally
+        self._retried = retried
         self._sticky_until = order.died_at + _STICKY_WORTH
         self._executions = sorted(
             box.holdings.executions, key=lambda execution: execution.last_activity, reverse=True
@@ -148,7 +154,15 @@ class _Recovery:
             await self._all(self._worker())
 
     async def _set_free(self) -> None:
-        activities = LostActivities(self._cluster, self._persistence, self._tally, self._order)
+        activities = LostActivities(self._cluster, self._persistence, self._tally, self._order, self._retried)
+        unread = UnreadActivities(
+            self._cluster,
+            self._persistence,
+            self._tally,
+            self._order,
+            identity=self._box.identity,
+            retried=self._retried,
+        )
         named = bool(self._box.sticky_queue)
         if not named:
             # An activity failed for good brings a Workflow Task, and a reset at that moment strands it.
@@ -159,7 +173,7 @@ class _Recovery:
             *(self._free_task(execution) for execution in self._executions if _runs(execution)),
             self._look_at([one for one in self._executions[:_LOOKED_THROUGH_FIRST] if not _runs(one)]),
         )
-        await self._all(self._look_through(), self._queries_answered())
+        await self._all(unread.fail(), self._look_through(), self._queries_answered())
 
     async def _all(self, *works: Coroutine[Any, Any, None]) -> None:
         """One that fails takes no other with it."""

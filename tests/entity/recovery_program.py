@@ -71,6 +71,17 @@ class Errand:
         )
 
 
+@workflow.defn
+class Elsewhere:
+    """Its activity is on another Task Queue."""
+
+    @workflow.run
+    async def run(self, task_queue: str) -> None:
+        await workflow.execute_activity(
+            "work", task_queue, task_queue=task_queue, start_to_close_timeout=LONG, activity_id="work"
+        )
+
+
 @activity.defn
 def work(path: str) -> str:
     """Its first attempt says how far it is, and never ends."""

@@ -19,7 +19,12 @@ from typing import Any
 import msgspec
 import pytest
 from temporalio.api.enums.v1 import EventType, TaskQueueKind
-from temporalio.api.workflowservice.v1 import ListWorkersRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    ListWorkersRequest,
+    PollActivityTaskQueueRequest,
+    PollActivityTaskQueueResponse,
+)
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.exceptions import ActivityError, ApplicationError
 
@@ -339,6 +344,33 @@ async def test_an_activity_in_hand_starts_again_elsewhere_from_its_last_heartbea
     await site.fork()
     assert (await site.recover(dead)).activities_failed == 1
     assert await results([handle]) == ["attempt 2 from ['half way']"]
+
+
+async def test_an_activity_that_the_dead_worker_never_read_starts_again_elsewhere(site: Site) -> None:
+    dead = await site.fork()
+    other = f"{site.queue}-other"
+    handle = await site.start("Elsewhere", other)
+
+    async def take(identity: str) -> PollActivityTaskQueueResponse:
+        """As the SDK's core does, without a word to Python."""
+        polled: PollActivityTaskQueueResponse = await site.client.workflow_service.poll_activity_task_queue(
+            PollActivityTaskQueueRequest(
+                namespace="default", task_queue=TaskQueue(name=other), identity=identity
+            ),
+            timeout=timedelta(seconds=60),
+        )
+        return polled
+
+    assert (await take(dead.blackbox().identity)).attempt == 1
+    await eventually(lambda: bool(dead.blackbox().holdings.executions), what="it is cached")
+    assert not dead.blackbox().holdings.activities
+    await site.kill(dead)
+    assert (await site.recover(dead)).activities_failed == 1
+    again = await take("somebody else")
+    assert again.attempt == 2
+    # What somebody else has in hand is left to him.
+    assert (await site.recover(dead)).activities_failed == 0
+    await handle.terminate()
 
 
 async def test_the_failure_of_an_activity_says_what_killed_its_entity(site: Site, tmp_path: Path) -> None:
