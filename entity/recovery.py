@@ -163,12 +163,8 @@ class _Recovery:
             identity=self._box.identity,
             retried=self._retried,
         )
-        named = bool(self._box.sticky_queue)
-        if not named:
-            # An activity failed for good brings a Workflow Task, and a reset at that moment strands it.
-            await self._all(self._sticky_queue())
         await self._all(
-            *((self._sticky_queue(),) if named else ()),
+            self._sticky_queue(),
             *(activities.fail(activity) for activity in self._box.holdings.activities),
             *(self._free_task(execution) for execution in self._executions if _runs(execution)),
             self._look_at([one for one in self._executions[:_LOOKED_THROUGH_FIRST] if not _runs(one)]),

@@ -1,7 +1,8 @@
 """A dead Worker whose sticky queue's name is not known: it died before it could learn it.
 
 The name is made in the SDK's core. It stands in the history of an execution once a task of that was scheduled
-on it. As long as none was, each execution can be told to forget the queue.
+on it: so those of the dead Worker are watched for a while, in which the events come that its death meets. To
+tell an execution to forget the queue strands a task that comes at that moment: it is done when all is quiet.
 """
 
 import asyncio
@@ -29,6 +30,10 @@ R = TypeVar("R")
 _TAIL = 10
 """Events: since the last task was scheduled, some may have come."""
 _AT_ONCE = 8
+_WATCHED = 256
+"""Executions, the most recently active."""
+_WATCHED_FOR = 1.0
+_WATCH_PAUSE = 0.03
 _TASK_EVENTS = frozenset(
     {
         EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
@@ -52,6 +57,10 @@ class UnnamedStickyQueue:
     async def find_or_forget(self, executions: list[CachedExecution]) -> str:
         """The queue's name, as soon as an execution has it. Else each of them has forgotten the queue, as far
         as there was time, and the name is empty. Raises Pointless."""
+        quiet_at = min(time.time() + _WATCHED_FOR, self._until)
+        while not self._name and time.time() < quiet_at:
+            await self._each(executions[:_WATCHED], self._name_alone)
+            await asyncio.sleep(_WATCH_PAUSE)
         await self._each(executions, self._name_or_forget)
         # A task that was scheduled just before its execution forgot the queue is the first to name it.
         await self._each(self._forgot, self._name_alone)
