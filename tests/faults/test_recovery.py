@@ -275,9 +275,11 @@ async def test_a_poison_pill_is_failed_for_good_and_the_innocent_go_on(
     cause = caught.value.cause.cause
     assert isinstance(cause, ApplicationError)
     assert (cause.type, cause.non_retryable) == ("PoisonPill", True)
-    assert "3" in cause.message
     report = fleet.wait_running()
-    assert sum(entity.restarts for entity in report.entities) == 3
+    deaths = sum(entity.restarts for entity in report.entities)
+    # One more where the innocent was there so often that three deaths do not tell them apart.
+    assert deaths in {3, 4}
+    assert cause.message.startswith(f"{deaths} entities died")
     for number in pids(report):
         os.kill(number, signal.SIGKILL)
     assert (await asyncio.wait_for(innocent.result(), LONG_AFTER)).startswith("it ")
