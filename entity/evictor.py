@@ -68,8 +68,7 @@ class Evictor:
     async def evict(self, order: Evict) -> Evicted:
         async with self._one_at_a_time:
             before = await self._apart(own_memory)
-            choice = choose(self._executions, order, time.time())
-            evicted = await self._evict(choice.executions)
+            evicted, passed_over = await self._evict(order)
             after = await self._apart(_given_back) if evicted else before
             self._evictions_seen_to = self._executions.evictions
         return Evicted(
@@ -77,7 +76,7 @@ class Evictor:
             incarnation=order.incarnation,
             request=order.request,
             evicted=evicted,
-            passed_over=len(choice.executions) - evicted + choice.passed_over,
+            passed_over=passed_over,
             cached=self._executions.cached,
             pss_before=before.pss,
             pss_after=after.pss,
@@ -103,8 +102,18 @@ class Evictor:
         self._evictions_seen_to = self._executions.evictions
         self._tidying = asyncio.get_running_loop().run_in_executor(self._thread, _tidied)
 
-    async def _evict(self, chosen: list[Execution]) -> int:
-        """How many are gone, once nothing more is about to go."""
+    async def _evict(self, order: Evict) -> tuple[int, int]:
+        """How many are gone, once nothing more is about to go, and how many of those meant are not.
+
+        Keeps none of them: each lies among what its execution used, and would keep a megabyte around it from
+        being given back.
+        """
+        choice = choose(self._executions, order, time.time())
+        await self._see_off(choice.executions)
+        gone = sum(not self._executions.holds(one) for one in choice.executions)
+        return gone, len(choice.executions) - gone + choice.passed_over
+
+    async def _see_off(self, chosen: list[Execution]) -> None:
         to_ask = deque(chosen)
         asked: list[Execution] = []
         moved_at = time.monotonic()
@@ -124,7 +133,6 @@ class Evictor:
             asked = left
         while self._executions.leaving and time.monotonic() - moved_at < _PATIENCE:
             await asyncio.sleep(_PAUSE)
-        return sum(not self._executions.holds(one) for one in chosen)
 
     async def _apart(self, work: Callable[[], Memory]) -> Memory:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
