@@ -9,7 +9,13 @@ from typing import Annotated
 
 import msgspec
 
-from temporal_fleet.protocol.report import EventReport, EvictionReport, StatusReport, StepReport
+from temporal_fleet.protocol.report import (
+    ChangeReport,
+    EventReport,
+    EvictionReport,
+    StatusReport,
+    StepReport,
+)
 
 Name = Annotated[str, msgspec.Meta(max_length=256)]
 """Of a pool or an entity."""
@@ -30,22 +36,55 @@ class GetPlan(Request, frozen=True, kw_only=True, tag="plan"):
     """What Reload would do now."""
 
 
-class Reload(Request, frozen=True, kw_only=True, tag="reload"):
-    """Read the config file again and make the fleet follow it. Accepted once the new config is in force
-    (every program of it imports); Rejected leaves everything as it was."""
+class Change(Request, frozen=True, kw_only=True):
+    """A request for a change of the fleet. Rejected: nothing was changed. Without `wait`, Accepted once it is
+    in force (every program of it imports). With it, Progress until the fleet has converged, then Accepted; or
+    Failed."""
+
+    wait: bool = False
 
 
-class Scale(Request, frozen=True, kw_only=True, tag="scale"):
+class Reload(Change, frozen=True, kw_only=True, tag="reload"):
+    """Read the config file again and make the fleet follow it, and the code of its programs."""
+
+    force: list[Name] = []
+    """Pools to be rolled with newly imported code though nothing changed."""
+
+
+class Scale(Change, frozen=True, kw_only=True, tag="scale"):
     """Under `run`, which has no file: change the sizes of pools."""
 
     pools: dict[Name, Size]
 
 
-class Restart(Request, frozen=True, kw_only=True, tag="restart"):
-    """Replace entities one by one with newly imported code; clears `failed`."""
+class Restart(Change, frozen=True, kw_only=True, tag="restart"):
+    """Replace entities one by one, with newly imported code where that changed; clears `failed`."""
 
     target: Name | None = None
     """A pool, an entity, or None for the whole fleet."""
+
+
+class DrainPool(Change, frozen=True, kw_only=True, tag="drain"):
+    """Keep a pool at zero entities, whatever its config says, until it is resumed."""
+
+    pool: Name
+
+
+class ResumePool(Change, frozen=True, kw_only=True, tag="resume"):
+    pool: Name
+
+
+class QuietEntity(Change, frozen=True, kw_only=True, tag="quiet"):
+    """Have an entity stop polling and go on with what it has; another takes its place at once."""
+
+    entity: Name
+
+
+class GetChanges(Request, frozen=True, kw_only=True, tag="changes"):
+    """What was asked for, and what became of it."""
+
+    change: int | None = None
+    """Its id; None: the last ones, the newest first."""
 
 
 class EvictExecutions(Request, frozen=True, kw_only=True, tag="evict"):
@@ -70,7 +109,20 @@ class DumpStacks(Request, frozen=True, kw_only=True, tag="dump"):
     entity: Name
 
 
-ControlRequest = GetStatus | GetPlan | Reload | Scale | Restart | EvictExecutions | Stop | DumpStacks
+ControlRequest = (
+    GetStatus
+    | GetPlan
+    | GetChanges
+    | Reload
+    | Scale
+    | Restart
+    | DrainPool
+    | ResumePool
+    | QuietEntity
+    | EvictExecutions
+    | Stop
+    | DumpStacks
+)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -84,12 +136,21 @@ class Progress(Reply, frozen=True, kw_only=True, tag="progress"):
 class Accepted(Reply, frozen=True, kw_only=True, tag="accepted"):
     message: str
     generation: int
+    change: int = 0
+    """The id to ask for its outcome with; 0: it is no change."""
 
 
 class Rejected(Reply, frozen=True, kw_only=True, tag="rejected"):
     """Nothing was changed. `problems`: each names the place and the remedy."""
 
     problems: list[str]
+
+
+class Failed(Reply, frozen=True, kw_only=True, tag="failed"):
+    """The change was in force, and could not be carried through. The problems say what became of it."""
+
+    problems: list[str]
+    change: int
 
 
 class StatusReply(Reply, frozen=True, kw_only=True, tag="status"):
@@ -112,7 +173,21 @@ class EvictionReply(Reply, frozen=True, kw_only=True, tag="eviction"):
     entities: list[EvictionReport]
 
 
-ControlReply = Progress | Accepted | Rejected | StatusReply | PlanReply | StacksReply | EvictionReply
+class ChangesReply(Reply, frozen=True, kw_only=True, tag="changes"):
+    changes: list[ChangeReport]
+
+
+ControlReply = (
+    Progress
+    | Accepted
+    | Rejected
+    | Failed
+    | StatusReply
+    | PlanReply
+    | ChangesReply
+    | StacksReply
+    | EvictionReply
+)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="event"):

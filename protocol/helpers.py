@@ -33,6 +33,10 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
     activities: list[str]
     nexus_services: list[str]
     seconds: float
+    code: str = ""
+    """Digest of the program's own modules and of its distributions' versions, as they were imported."""
+    modules: list[str] = []
+    """The files of those modules, absolute."""
 
 
 class ProgramRefused(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="refused"):

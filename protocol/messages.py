@@ -53,6 +53,13 @@ class Draining(FromEntity, frozen=True, kw_only=True, tag="draining"):
     cause: str
 
 
+class Credentials(FromEntity, frozen=True, kw_only=True, tag="credentials"):
+    """The files of its credentials changed, and were tried."""
+
+    problem: str = ""
+    """Why they are not used, and what to do; empty: they are in use."""
+
+
 class Evicted(FromEntity, frozen=True, kw_only=True, tag="evicted"):
     """Answers Evict, once the memory was given back to the system."""
 
@@ -69,7 +76,7 @@ class Evicted(FromEntity, frozen=True, kw_only=True, tag="evicted"):
     rss_after: Figure
 
 
-EntityMessage = Hello | Ready | Heartbeat | Draining | Evicted
+EntityMessage = Hello | Ready | Heartbeat | Draining | Credentials | Evicted
 
 
 class ToEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -81,6 +88,19 @@ class Welcome(ToEntity, frozen=True, kw_only=True, tag="welcome"):
     """Answers Hello: who the supervisor is now. The entity watches that process."""
 
     supervisor_pid: Pid
+    log_level: str = "info"
+    """As of Settings."""
+
+
+class Settings(ToEntity, frozen=True, kw_only=True, tag="settings"):
+    """What may change in the middle of a life."""
+
+    log_level: str
+    """`debug`, `info`, `warning` or `error`."""
+
+
+class Quiet(ToEntity, frozen=True, kw_only=True, tag="quiet"):
+    """Stop polling and go on with what it has, without an end, until Drain. Repeating it changes nothing."""
 
 
 class Drain(ToEntity, frozen=True, kw_only=True, tag="drain"):
@@ -104,4 +124,4 @@ class Evict(ToEntity, frozen=True, kw_only=True, tag="evict"):
     """How many executions, the most recently active, stay."""
 
 
-SupervisorMessage = Welcome | Drain | Evict
+SupervisorMessage = Welcome | Settings | Quiet | Drain | Evict

@@ -162,3 +162,18 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True):
     """`start`, `stop`, `replace`, `change` or `keep`."""
     target: str
     reason: str
+
+
+class ChangeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `changes`: a command that changes the fleet, and what became of it."""
+
+    id: int
+    command: str
+    """`reload`, `scale orders=4`, `restart orders`, …"""
+    state: str
+    """`importing`, `rolling`, `done`, `failed`, `rejected` or `superseded`."""
+    message: str
+    """What it does; of one that failed, why, and what became of it."""
+    asked_at: float
+    seconds: float
+    """From then until its end, or until now."""

@@ -39,6 +39,14 @@ class TellDrain:
 
 
 @dataclass(frozen=True, slots=True)
+class TellQuiet:
+    """Have it stop polling, and go on with what it has."""
+
+    entity: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
 class DumpStacks:
     """Have it write its Python stacks, and bring them to the log."""
 
@@ -120,11 +128,13 @@ class KillHelper:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """The change is in force, as this generation."""
+    """The change is in force, as this generation. What it takes to get there goes on."""
 
     request: str
     message: str
     generation: int
+    change: int = 0
+    """Its id among the fleet's changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,27 @@ class Reject:
 
     request: str
     problems: tuple[str, ...]
+    change: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Converged:
+    """The fleet is what the change asked for."""
+
+    request: str
+    message: str
+    change: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The change was in force, and is not to be had: a newer one took its place, the fleet stops, or it was
+    taken back. `restored`: the generation whose config is in force again; None: the present one stays."""
+
+    request: str
+    problems: tuple[str, ...]
+    change: int
+    restored: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +195,7 @@ Action = (
     Fork
     | Welcome
     | TellDrain
+    | TellQuiet
     | DumpStacks
     | Kill
     | Recover
@@ -176,6 +208,8 @@ Action = (
     | KillHelper
     | Accept
     | Reject
+    | Converged
+    | Failed
     | Tell
     | Emit
     | Finish

@@ -1,6 +1,6 @@
 """The decision: one event in, the changed fleet and the actions out. Dispatch and order only; what each
 event means stands in lives, deaths, recoveries, memory, eviction, helpers and changes, what a pool needs in
-plan."""
+moves."""
 
 from temporal_fleet.supervisor.core import (
     changes,
@@ -24,7 +24,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Pool,
     live,
 )
-from temporal_fleet.supervisor.core.plan import moves, why_outdated
+from temporal_fleet.supervisor.core.moves import moves, why_outdated
 from temporal_fleet.supervisor.core.states import Change, State
 
 STALL_GRACE = 2.0

@@ -1,7 +1,7 @@
 """Everything the core can be told. Plain values; the shell makes them, `decide` takes them one by one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life, Suspect
 from temporal_fleet.supervisor.core.fleet import HelperKey, Pool
@@ -41,6 +41,10 @@ class ReloadRequested:
     request: str
     pools: Mapping[str, Pool]
     budget: int | None = None
+    forced: tuple[str, ...] = ()
+    """Pools whose program is imported anew, and whose entities are replaced, without a change."""
+    codes: Mapping[str, str] = field(default_factory=dict)
+    """Of each fork server, by its name: the digest of its program's code as it stands on disk now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,36 @@ class RestartRequested:
 
     request: str
     target: str | None
+    codes: Mapping[str, str] = field(default_factory=dict)
+    """As of a reload: code that is the same is not imported anew."""
 
 
-ChangeRequest = ReloadRequested | ScaleRequested | RestartRequested
-"""Each is answered once: Accept or Reject."""
+@dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """Keep a pool at zero, until it is resumed."""
+
+    request: str
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    request: str
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuietRequested:
+    """Have an entity stop polling, and stay for a look; another takes its place at once."""
+
+    request: str
+    entity: str
+
+
+ChangeRequest = (
+    ReloadRequested | ScaleRequested | RestartRequested | DrainRequested | ResumeRequested | QuietRequested
+)
+"""Each is answered by Reject, or by Accept and, later, by Converged or Failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +102,8 @@ class StopRequested:
 class HelperReady:
     key: HelperKey
     life: int
+    code: str = ""
+    """Of a fork server: the digest of its program's code as it was imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +157,10 @@ class Heard:
 
     entity: str
     incarnation: int
+    activities: int = 0
+    """In its hands."""
+    cached: int = 0
+    """Executions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +274,9 @@ Event = (
     | ReloadRequested
     | ScaleRequested
     | RestartRequested
+    | DrainRequested
+    | ResumeRequested
+    | QuietRequested
     | StopRequested
     | HelperReady
     | HelperRefused

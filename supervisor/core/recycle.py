@@ -4,7 +4,7 @@ and that it is marked. How it is replaced, start before stop, stands in plan: a 
 from temporal_fleet.supervisor.core.actions import Level
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import Entity, RecyclePolicy
-from temporal_fleet.supervisor.core.plan import is_outdated
+from temporal_fleet.supervisor.core.moves import is_outdated
 from temporal_fleet.supervisor.core.restart import fraction
 from temporal_fleet.supervisor.core.states import State
 

@@ -3,6 +3,7 @@
     waiting   no process yet: its program is being imported, or the Cluster is not there
     starting  forked; has a deadline by which it must be ready
     ready     validated by the Cluster and polling
+    quiet     told to stop polling; works on at what it has until it is told to drain; another has its place
     draining  on its way out; has a deadline after which it is killed
     backoff   died; has a time for the next try
     stopped   ended for good, as its restart policy wants
@@ -18,6 +19,7 @@ class State(Enum):
     WAITING = "waiting"
     STARTING = "starting"
     READY = "ready"
+    QUIET = "quiet"
     DRAINING = "draining"
     BACKOFF = "backoff"
     STOPPED = "stopped"
@@ -30,6 +32,7 @@ class Change(Enum):
     FORK = "fork"
     """A life begins."""
     BECOME_READY = "become ready"
+    GO_QUIET = "go quiet"
     LEAVE = "leave"
     """The life is to end: told to drain, leaves by itself, or is about to be killed."""
     RETRY_NOW = "retry now"
@@ -39,7 +42,7 @@ class Change(Enum):
     GIVE_UP = "give up"
 
 
-LIVE = frozenset({State.STARTING, State.READY, State.DRAINING})
+LIVE = frozenset({State.STARTING, State.READY, State.QUIET, State.DRAINING})
 """States that have a process."""
 
 TRANSITIONS: dict[tuple[State, Change], State] = {
@@ -48,6 +51,8 @@ TRANSITIONS: dict[tuple[State, Change], State] = {
     (State.STARTING, Change.BECOME_READY): State.READY,
     (State.STARTING, Change.LEAVE): State.DRAINING,
     (State.READY, Change.LEAVE): State.DRAINING,
+    (State.READY, Change.GO_QUIET): State.QUIET,
+    (State.QUIET, Change.LEAVE): State.DRAINING,
     **{(state, Change.RETRY_NOW): State.WAITING for state in LIVE},
     **{(state, Change.RETRY_LATER): State.BACKOFF for state in LIVE},
     **{(state, Change.END): State.STOPPED for state in LIVE},

@@ -3,7 +3,7 @@
 from enum import Enum
 
 from temporal_fleet.supervisor.core.fleet import Entity, Fleet, HelperState, Phase, Pool
-from temporal_fleet.supervisor.core.plan import why_outdated
+from temporal_fleet.supervisor.core.moves import why_outdated
 from temporal_fleet.supervisor.core.states import State
 
 

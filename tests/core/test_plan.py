@@ -9,7 +9,8 @@ from temporal_fleet.protocol.exits import Verdict
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.fleet import Entity, Exit, Leaving, Pool, Rollout
-from temporal_fleet.supervisor.core.plan import Moves, Step, moves, reload_steps
+from temporal_fleet.supervisor.core.moves import Moves, moves
+from temporal_fleet.supervisor.core.plan import Step, reload_steps
 from temporal_fleet.supervisor.core.restart import RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from tests.core.driver import Driver, up
