@@ -66,7 +66,10 @@ async def _measure(address: str, folder: Path) -> list[Result]:
         statistics.median(crowd.all for crowd in crowds[side]) for side in ("floor", "fleet", "plain")
     )
     single, single_alone = (statistics.median(singles[side]) for side in ("fleet", "plain"))
-    queries = [seconds for crowd in crowds["fleet"] for seconds in crowd.queries]
+    slowest, slowest_floor, slowest_alone = (
+        max(seconds for crowd in crowds[side] for seconds in crowd.queries)
+        for side in ("fleet", "floor", "plain")
+    )
     _progress.print("a Workflow Task in hand, an activity in hand …")
     task = [await _in_hand(client, fleet, "SlowTask", "task") for _ in range(_RUNS)]
     activity = [await _in_hand(client, fleet, "Errand", "activity") for _ in range(_RUNS)]
@@ -83,7 +86,8 @@ async def _measure(address: str, folder: Path) -> list[Result]:
         ),
         Result(f"{_CACHED} cached, one killed", killed, alone, "s", 0.5, relative=True),
         Result("one cached execution", single, single_alone, "s", 0.25),
-        Result("the slowest query", max(queries), max(crowds["plain"][0].queries), "s", 1.0),
+        Result("the slowest query; plain: nobody killed", slowest, slowest_floor, "s", 1.0),
+        Result("the slowest query", slowest, slowest_alone, "s", 1.0),
         Result("a Workflow Task in hand, again", statistics.median(task), task_alone, "s", 0.3),
         Result("an activity in hand, again", statistics.median(activity), activity_alone, "s", 0.3),
     ]
