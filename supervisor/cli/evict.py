@@ -98,6 +98,8 @@ def evict(
             click.echo(line)
         click.echo(f"\n{_total(reports)}")
     problems = [f"{report.entity}: {report.problem}" for report in reports if report.problem]
+    if run_ids:
+        problems += [_stayed(report) for report in reports if report.passed_over]
     problems += [f"run {each}: in no cache of {target}" for each in _nowhere(run_ids, held, reports)]
     if problems:
         look = place.command(f"executions {target}")
@@ -128,6 +130,13 @@ def _nowhere(run_ids: list[str], held: Counter[str], reports: list[EvictionRepor
     missing = [run_id for run_id in run_ids if not held[run_id]]
     dealt_with = sum(report.evicted + report.passed_over for report in reports)
     return missing if dealt_with - held.total() < len(missing) else []
+
+
+def _stayed(report: EvictionReport) -> str:
+    return (
+        f"{report.entity}: {report.passed_over} of these runs not evicted: running, and only what is blocked "
+        "can be; try again when it is"
+    )
 
 
 def _total(reports: list[EvictionReport]) -> str:

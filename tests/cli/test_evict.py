@@ -198,6 +198,19 @@ def test_a_run_that_is_nowhere_fails_the_command(
     assert "evicted 2 executions" in done.out
 
 
+def test_a_run_that_is_running_fails_the_command(
+    command: Command, run_dir: Path, fleet: StatusReport
+) -> None:
+    box(run_dir, "orders-1", cached("a", run_id="r1"))
+    with stand_in(run_dir, replying(fleet, evicted("orders-1", 0, passed_over=1))):
+        done = command("evict", "orders", "--run", "r1", *SHOP)
+        others = command("evict", "orders", "--all", *SHOP)
+    assert done.status == 1, done
+    assert "orders-1: 1 of these runs not evicted: running" in done.err
+    # Nobody asked for that one.
+    assert others.status == 0, others
+
+
 def test_a_run_that_the_black_box_had_no_room_for_may_be_evicted(
     command: Command, run_dir: Path, fleet: StatusReport
 ) -> None:
