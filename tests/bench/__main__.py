@@ -17,6 +17,7 @@ from rich.console import Console
 from temporal_fleet.supervisor.shell.dev_server import TIMER_SHIFT
 from tests.bench.activations import measure_activations
 from tests.bench.fleets import bench_fleet
+from tests.bench.handovers import measure_handovers
 from tests.bench.hoards import measure_hoards
 from tests.bench.losses import measure_losses
 from tests.bench.processes import MIB, mean_pss, processor_seconds, rss
@@ -48,6 +49,7 @@ def main() -> None:
             _measure_heavy(address, Path(name)),
             *measure_activations(),
             *measure_losses(address, Path(name)),
+            *measure_handovers(address, Path(name) / "handovers"),
             *measure_hoards(address, Path(name) / "hoards"),
             *measure_resurrections(address, Path(name) / "ledgers", arguments.executions),
         ]

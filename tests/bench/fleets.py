@@ -81,6 +81,14 @@ class BenchFleet:
         self._command("scale", f"{_POOL}={entities}")
         self._await(lambda: self._has(entities), f"{entities} entities are ready")
 
+    def restart(self) -> None:
+        """Every entity replaced, one after the other."""
+        self._command("restart", _POOL)
+
+    def cached(self) -> int:
+        """Executions in all caches."""
+        return sum(entity["cached_executions"] for entity in self._status()["entities"])
+
     def evict_all(self) -> int:
         """How many executions went."""
         entities = json.loads(self._command("evict", _POOL, "--all", "--json"))["entities"]
