@@ -46,35 +46,12 @@ class Patient:
 
 
 @workflow.defn(sandboxed=False)
-class Unboxed:
+class Unboxed(Patient):
     """The same, outside of the sandbox."""
 
-    def __init__(self) -> None:
-        self._told = 0
-        self._done = False
-
     @workflow.run
-    async def run(self) -> int:
-        await workflow.wait_condition(lambda: self._done)
-        return self._told
-
-    @workflow.signal
-    def tell(self) -> None:
-        self._told += 1
-
-    @workflow.signal
-    def finish(self) -> None:
-        self._done = True
-
-    @workflow.query
-    def told(self) -> int:
-        return self._told
-
-    @workflow.update
-    async def tell_and_ask(self) -> int:
-        self._told += 1
-        await asyncio.sleep(0.01)
-        return self._told
+    async def run(self, size: int = 0) -> int:
+        return await super().run(size)
 
 
 @workflow.defn

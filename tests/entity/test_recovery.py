@@ -105,6 +105,16 @@ class Site:
         os.kill(life.pid, signal.SIGKILL)
         assert await asyncio.to_thread(life.exit_code) == -signal.SIGKILL
 
+    async def killed(self, number: int, goal: int, *, named: bool = True) -> tuple[Life, list[Handle]]:
+        """An entity that died with so many executions in its cache, and another that lives."""
+        dead = await self.fork()
+        handles = await self.cached(dead, number, goal)
+        if named:
+            await self.named(dead, handles)
+        await self.fork()
+        await self.kill(dead)
+        return dead, handles
+
     def order(self, life: Life, verdicts: list[ActivityVerdict] | None = None) -> None:
         self.agent.tell(
             RecoverEntity(
@@ -163,11 +173,7 @@ async def site(
 
 
 async def test_what_waits_in_the_sticky_queue_goes_on_elsewhere(site: Site) -> None:
-    dead = await site.fork()
-    handles = await site.cached(dead, 20, goal=2)
-    await site.named(dead, handles)
-    await site.fork()
-    await site.kill(dead)
+    dead, handles = await site.killed(20, goal=2)
     for handle in handles:
         await handle.signal("tell")
     site.order(dead)
@@ -179,11 +185,7 @@ async def test_what_waits_in_the_sticky_queue_goes_on_elsewhere(site: Site) -> N
 
 
 async def test_what_comes_after_the_recovery_does_not_go_to_the_dead(site: Site) -> None:
-    dead = await site.fork()
-    handles = await site.cached(dead, 4, goal=2)
-    await site.named(dead, handles)
-    await site.fork()
-    await site.kill(dead)
+    dead, handles = await site.killed(4, goal=2)
     # One waits, so that the agent polls the queue, and thereby revives it.
     await handles[0].signal("tell")
     await site.recover(dead)
@@ -193,11 +195,7 @@ async def test_what_comes_after_the_recovery_does_not_go_to_the_dead(site: Site)
 
 
 async def test_an_update_that_waits_is_answered(site: Site) -> None:
-    dead = await site.fork()
-    handles = await site.cached(dead, 2, goal=3)
-    await site.named(dead, handles)
-    await site.fork()
-    await site.kill(dead)
+    dead, handles = await site.killed(2, goal=3)
     updates = [asyncio.create_task(handle.execute_update("tell_and_ask")) for handle in handles]
     await handles[0].signal("tell")
     await asyncio.sleep(0.1)
@@ -208,11 +206,7 @@ async def test_an_update_that_waits_is_answered(site: Site) -> None:
 
 async def test_queries_that_wait_are_answered_and_strand_no_task(site: Site) -> None:
     """A query waits, then a signal comes: had the queue been released at once, nobody could poll its task."""
-    dead = await site.fork()
-    handles = await site.cached(dead, 6, goal=2)
-    await site.named(dead, handles)
-    await site.fork()
-    await site.kill(dead)
+    dead, handles = await site.killed(6, goal=2)
     queries = [asyncio.create_task(handle.query("told")) for handle in handles]
     refused = asyncio.create_task(handles[0].query("refuses"))
     # They reach the Cluster one after the other, over one connection.
@@ -228,10 +222,7 @@ async def test_queries_that_wait_are_answered_and_strand_no_task(site: Site) -> 
 
 
 async def test_a_sticky_queue_whose_name_is_not_known_is_found(site: Site) -> None:
-    dead = await site.fork()
-    handles = await site.cached(dead, 5, goal=1)
-    await site.fork()
-    await site.kill(dead)
+    dead, handles = await site.killed(5, goal=1, named=False)
     assert dead.blackbox().sticky_queue == ""
     # Its first sticky task is one that it never gets.
     await handles[0].signal("tell")
@@ -243,10 +234,7 @@ async def test_a_sticky_queue_whose_name_is_not_known_is_found(site: Site) -> No
 
 
 async def test_a_sticky_queue_that_nobody_can_name_is_forgotten(site: Site) -> None:
-    dead = await site.fork()
-    handles = await site.cached(dead, 3, goal=1)
-    await site.fork()
-    await site.kill(dead)
+    dead, handles = await site.killed(3, goal=1, named=False)
     await site.recover(dead)
     for handle in handles:
         await handle.signal("tell")
