@@ -151,6 +151,8 @@ class Failed(Reply, frozen=True, kw_only=True, tag="failed"):
 
     problems: list[str]
     change: int
+    restored: bool = False
+    """What was in force before it is in force again."""
 
 
 class StatusReply(Reply, frozen=True, kw_only=True, tag="status"):

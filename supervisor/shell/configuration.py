@@ -40,6 +40,8 @@ class Configuration:
         log_format: Literal["console", "json"],
     ) -> None:
         self.config = config
+        self._since = {0: config}
+        """By generation, from which on each was in force: the present one, and those that may be again."""
         self._environment = environment
         self._address = cluster_address
         self._pid = supervisor_pid
@@ -55,11 +57,13 @@ class Configuration:
     def budget(self) -> int | None:
         return self.config.fleet.memory_budget
 
-    def watch(self) -> WatchCluster:
+    def watch(self, config: Config | None = None) -> WatchCluster:
+        """What the agent is told of the config in force, or of another one."""
+        config = config or self.config
         return WatchCluster(
-            cluster=cluster_spec(self.config, self._address),
-            fleet=self.config.fleet.name,
-            rebuild_task_tokens=self.config.cluster.rebuild_task_tokens,
+            cluster=cluster_spec(config, self._address),
+            fleet=config.fleet.name,
+            rebuild_task_tokens=config.cluster.rebuild_task_tokens,
         )
 
     def task_queue(self, pool: str) -> str:
@@ -98,8 +102,24 @@ class Configuration:
             raise ReloadRefused(tuple(fixed))
         return Proposal(config, core_pools(config, self._address), config.fleet.memory_budget)
 
-    def adopt(self, proposal: Proposal) -> None:
-        self.config = proposal.config
+    def adopt(self, generation: int, proposal: Proposal | None) -> None:
+        """A generation is in force: with this config, or with the present one."""
+        if proposal is not None:
+            self.config = proposal.config
+        self._since[generation] = self.config
+
+    def restore(self, generation: int) -> None:
+        """The config of an earlier generation is in force again."""
+        self.config = self._of(generation)
+        self._since.update((each, self.config) for each in self._since if each > generation)
+
+    def settle(self, generation: int) -> None:
+        """No config from before this generation will be in force again."""
+        later = {each: config for each, config in self._since.items() if each > generation}
+        self._since = {0: self._of(generation), **later}
+
+    def _of(self, generation: int) -> Config:
+        return self._since[max(each for each in self._since if each <= generation)]
 
 
 def _fixed(before: Config, after: Config) -> list[tuple[str, object, object]]:

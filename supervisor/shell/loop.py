@@ -10,7 +10,7 @@ import zmq
 
 from temporal_fleet.protocol import messages
 from temporal_fleet.supervisor.core import events
-from temporal_fleet.supervisor.core.actions import Action, Emit, Forget, SaveSuspects
+from temporal_fleet.supervisor.core.actions import Action, Converged, Emit, Forget, SaveSuspects
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
 from temporal_fleet.supervisor.core.fleet import Fleet, Phase
 from temporal_fleet.supervisor.core.states import State
@@ -258,8 +258,9 @@ class Loop:
 
 
 def _may_wait(action: Action) -> bool:
-    """A disk that takes its time, and a log that stands still, must not hold up a replacement."""
-    return isinstance(action, Emit | Forget | SaveSuspects)
+    """A disk that takes its time, and a log that stands still, must not hold up a replacement. The end of a
+    change comes after what is told of it."""
+    return isinstance(action, Emit | Forget | SaveSuspects | Converged)
 
 
 def _milliseconds(seconds: float) -> int:

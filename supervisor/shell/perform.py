@@ -9,7 +9,7 @@ import structlog
 from temporal_fleet.protocol.blackbox import BlackBoxContents
 from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.protocol.helpers import FindClosed
-from temporal_fleet.protocol.messages import Drain, Welcome
+from temporal_fleet.protocol.messages import Drain, Quiet, Welcome
 from temporal_fleet.protocol.spec import EntitySpec
 from temporal_fleet.supervisor.core import actions, events
 from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life
@@ -91,6 +91,8 @@ class Performer:
                 )
             case actions.TellDrain():
                 self._bus.send(Drain(entity=action.entity, incarnation=action.incarnation))
+            case actions.TellQuiet():
+                self._bus.send(Quiet(entity=action.entity, incarnation=action.incarnation))
             case actions.DumpStacks():
                 self._dump(EntityLife(action.entity, action.incarnation))
             case actions.Kill():
@@ -112,13 +114,18 @@ class Performer:
             case actions.KillHelper():
                 self._helpers.kill(action.key)
             case actions.Accept():
-                self._requests.accept(action.request, action.message, action.generation)
+                self._requests.accept(action)
             case actions.Reject():
                 self._requests.reject(action.request, action.problems)
+            case actions.Converged():
+                self._requests.converged(action)
+            case actions.Failed():
+                self._requests.failed(action)
             case actions.Tell():
                 self._requests.tell(action.request, action.message)
             case actions.Emit():
                 self._announcer.announce(action)
+                self._requests.happened(action)
             case actions.Finish():
                 self.finished = True
         return []

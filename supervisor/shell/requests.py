@@ -3,23 +3,28 @@ decided in core; here it is turned into an event, or answered from what is known
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import structlog
 
 from temporal_fleet.protocol.control import (
     Accepted,
+    Change,
     ControlReply,
+    DrainPool,
     DumpStacks,
     EvictExecutions,
+    Failed,
     GetPlan,
     GetStatus,
     PlanReply,
     Progress,
+    QuietEntity,
     Rejected,
     Reload,
     Restart,
+    ResumePool,
     Scale,
     StacksReply,
     StatusReply,
@@ -27,7 +32,8 @@ from temporal_fleet.protocol.control import (
 )
 from temporal_fleet.protocol.report import StatusReport, StepReport
 from temporal_fleet.protocol.rundir import RunDirectory
-from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.config.reader import Config
+from temporal_fleet.supervisor.core import actions, events
 from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.core.plan import reload_steps
 from temporal_fleet.supervisor.shell.children import Children, EntityLife
@@ -42,10 +48,12 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class _Asker:
-    """Where the replies of one request go; a signal has nobody to reply to."""
+    """Where the replies of one request go. A signal has nobody to reply to."""
 
     operator: bytes
     request: str
+    waits: bool = False
+    """For the end of the change, and not only for its acceptance."""
 
 
 class Requests:
@@ -67,8 +75,10 @@ class Requests:
         self._paths = paths
         self._report = report
         self._tokens = itertools.count(1)
-        self._askers: dict[str, _Asker | None] = {}
+        self._askers: dict[str, _Asker] = {}
         self._proposals: dict[str, Proposal] = {}
+        self._in_force: dict[str, int] = {}
+        """The generations that accepted changes made, until their ends."""
 
     def receive(self, fleet: Fleet, asked: Asked, now: float) -> list[events.Event]:
         """Answer a request, or turn it into events whose outcome answers it."""
@@ -83,8 +93,17 @@ class Requests:
                 self._dump(fleet, asker, request.entity)
             case EvictExecutions():
                 self._evictions.ask(fleet, asked.operator, request, now)
+            case Stop():
+                self._reply(asker, Accepted(id=request.id, message="stops", generation=fleet.generation))
+                return [events.StopRequested(now=request.now)]
+            case Change():
+                return self._change(request, replace(asker, waits=request.wait))
+        return []
+
+    def _change(self, request: Change, asker: _Asker) -> list[events.Event]:
+        match request:
             case Reload():
-                return self.reload(asker)
+                return self.reload(asker, tuple(request.force))
             case Scale():
                 if self._configuration.path is not None:
                     problem = f"change `entities` in {self._configuration.path}, then reload"
@@ -93,12 +112,15 @@ class Requests:
                 return [events.ScaleRequested(self._token(asker), request.pools)]
             case Restart():
                 return [events.RestartRequested(self._token(asker), request.target)]
-            case Stop():
-                self._reply(asker, Accepted(id=request.id, message="stops", generation=fleet.generation))
-                return [events.StopRequested(now=request.now)]
+            case DrainPool():
+                return [events.DrainRequested(self._token(asker), request.pool)]
+            case ResumePool():
+                return [events.ResumeRequested(self._token(asker), request.pool)]
+            case QuietEntity():
+                return [events.QuietRequested(self._token(asker), request.entity)]
         return []
 
-    def reload(self, asker: _Asker | None = None) -> list[events.Event]:
+    def reload(self, asker: _Asker | None = None, forced: tuple[str, ...] = ()) -> list[events.Event]:
         """Read the config again; without an asker the outcome goes to the log alone."""
         token = self._token(asker)
         try:
@@ -108,26 +130,65 @@ class Requests:
             _log.error("reload refused: nothing was changed", problems=list(refused.problems))
             return []
         self._proposals[token] = proposal
-        return [events.ReloadRequested(token, proposal.pools, proposal.budget)]
+        return [events.ReloadRequested(token, proposal.pools, proposal.budget, forced=forced)]
 
-    def accept(self, token: str, message: str, generation: int) -> None:
-        proposal = self._proposals.pop(token, None)
-        if proposal is not None:
-            before = self._configuration.watch()
-            self._configuration.adopt(proposal)
-            if self._configuration.watch() != before:
-                self._helpers.watch(self._configuration.watch())
-        if asker := self._askers.pop(token, None):
-            self._reply(asker, Accepted(id=asker.request, message=message, generation=generation))
+    def accept(self, told: actions.Accept) -> None:
+        before = self._configuration.config
+        self._configuration.adopt(told.generation, self._proposals.pop(told.request, None))
+        self._in_force[told.request] = told.generation
+        self._follow(before)
+        asker = self._askers.get(told.request)
+        if asker is not None and asker.waits:
+            self._reply(asker, Progress(id=asker.request, message=told.message))
+        elif asker is not None:
+            del self._askers[told.request]
+            self._reply(asker, _accepted(asker, told.message, told.generation, told.change))
 
     def reject(self, token: str, problems: tuple[str, ...]) -> None:
         self._proposals.pop(token, None)
         if asker := self._askers.pop(token, None):
             self._reply(asker, Rejected(id=asker.request, problems=list(problems)))
 
+    def converged(self, told: actions.Converged) -> None:
+        generation = self._in_force.pop(told.request)
+        self._configuration.settle(generation)
+        if asker := self._askers.pop(told.request, None):
+            self._reply(asker, _accepted(asker, told.message, generation, told.change))
+
+    def failed(self, told: actions.Failed) -> None:
+        self._in_force.pop(told.request, None)
+        if told.restored is not None:
+            before = self._configuration.config
+            self._configuration.restore(told.restored)
+            self._follow(before)
+        if asker := self._askers.pop(told.request, None):
+            failed = Failed(
+                id=asker.request,
+                problems=list(told.problems),
+                change=told.change,
+                restored=told.restored is not None,
+            )
+            self._reply(asker, failed)
+
     def tell(self, token: str, message: str) -> None:
         if asker := self._askers.get(token):
             self._reply(asker, Progress(id=asker.request, message=message))
+
+    def happened(self, told: actions.Emit) -> None:
+        """What becomes of entities is the progress of the change that somebody waits for."""
+        if told.entity is None or told.level is actions.Level.DEBUG:
+            return
+        for token in self._in_force:
+            if asker := self._askers.get(token):
+                self._reply(asker, Progress(id=asker.request, message=f"{told.entity} {told.message}"))
+
+    def _follow(self, before: Config) -> None:
+        """Another config is in force than before."""
+        now = self._configuration.config
+        if now is before:
+            return
+        if self._configuration.watch(now) != self._configuration.watch(before):
+            self._helpers.watch(self._configuration.watch(now))
 
     def log_status(self) -> None:
         _log.info("state", status=msgspec.to_builtins(self._report(True)))
@@ -162,8 +223,13 @@ class Requests:
 
     def _token(self, asker: _Asker | None) -> str:
         token = str(next(self._tokens))
-        self._askers[token] = asker
+        if asker is not None:
+            self._askers[token] = asker
         return token
 
     def _reply(self, asker: _Asker, reply: ControlReply) -> None:
         self._control.reply(asker.operator, reply)
+
+
+def _accepted(asker: _Asker, message: str, generation: int, change: int) -> Accepted:
+    return Accepted(id=asker.request, message=message, generation=generation, change=change)
