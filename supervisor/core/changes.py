@@ -1,41 +1,124 @@
-"""Changes that an operator asks for: reload, scale, restart. A change is in force at once and wholly, or,
-when a program of it does not import, not at all; until its programs are imported it is pending."""
+"""Commands that change the fleet: reload, scale, restart, drain, resume, quiet. A change is in force at once
+and wholly, or, when a program of it does not import, not at all; until its programs are imported it is
+pending, and what else needs an import waits for it. What comes of one in force stands in roll."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core import events, lives, roll
 from temporal_fleet.supervisor.core.actions import Accept, Level, Reject, Tell
 from temporal_fleet.supervisor.core.deaths import begin_anew
 from temporal_fleet.supervisor.core.draft import Draft
-from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool, Strain
+from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool, Waiting
+from temporal_fleet.supervisor.core.ledger import OrderState, find, opened, passed
 from temporal_fleet.supervisor.core.lives import tell_leave
 from temporal_fleet.supervisor.core.plan import reload_steps
-from temporal_fleet.supervisor.core.restart import Policy
 from temporal_fleet.supervisor.core.states import State
+
+_STOPPING = "the fleet is stopping"
 
 
 def start(draft: Draft, event: events.Started) -> None:
     """The first config is in force whatever its programs do: each pool tells how it fares."""
-    draft.generation = 1
+    draft.generation = draft.generations = 1
     draft.pools = dict(event.pools)
     draft.budget = event.budget
 
 
 def request(draft: Draft, event: events.ChangeRequest) -> None:
+    draft.changes = opened(draft.changes, event.request, _command(event), draft.now)
+    change = draft.changes[-1].id
     if draft.phase is not Phase.RUNNING:
-        _reject(draft, event.request, "the fleet is stopping")
+        _reject(draft, change, _STOPPING)
         return
+    if isinstance(event, events.ReloadRequested):
+        _overtake(draft, change)
+    if draft.pending is not None and _may_import(draft, event):
+        draft.waiting = (*draft.waiting, Waiting(change, event))
+        draft.act(Tell(event.request, f"waits for change {draft.pending.change}"))
+    else:
+        _carry_out(draft, change, event)
+
+
+def settle(draft: Draft) -> None:
+    """Carry out the pending change once its programs are there, or reject it once one of them is not; then
+    the one that waits for it."""
+    if draft.phase is not Phase.RUNNING:
+        _stop(draft)
+    while (pending := draft.pending) is not None:
+        running = {pool.fork_server for pool in draft.pools.values()}
+        new = {p.fork_server: draft.helpers.get(p.fork_server) for p in pending.pools.values()}
+        awaited = [helper for key, helper in new.items() if key not in running]
+        failed = [h for h in awaited if h and h.state in {HelperState.REFUSED, HelperState.BACKOFF}]
+        if failed:
+            draft.pending = None
+            _reject(draft, pending.change, *(helper.reason for helper in failed))
+        elif all(helper and helper.state is HelperState.READY for helper in awaited):
+            draft.pending = None
+            _commit(draft, pending)
+        else:
+            return
+        if draft.waiting:
+            following, *rest = draft.waiting
+            draft.waiting = tuple(rest)
+            _carry_out(draft, following.change, following.event)
+
+
+def taken_back(draft: Draft) -> None:
+    """A change was taken back: what is pending was made from it, and is made anew from what is in force."""
+    if pending := draft.pending:
+        draft.pending = None
+        _carry_out(draft, pending.change, pending.event)
+
+
+def _overtake(draft: Draft, change: int) -> None:
+    """A reload says what the whole fleet is to be: those before it that are not in force yet never will."""
+    for order in _not_in_force(draft):
+        if isinstance(order.event, events.ReloadRequested):
+            newer = find(draft.changes, change).command
+            _refuse(draft, order.change, OrderState.SUPERSEDED, f"superseded by change {change}: {newer}")
+    if draft.pending and isinstance(draft.pending.event, events.ReloadRequested):
+        draft.pending = None
+    draft.waiting = tuple(w for w in draft.waiting if not isinstance(w.event, events.ReloadRequested))
+
+
+def _not_in_force(draft: Draft) -> list[Pending | Waiting]:
+    return [*([draft.pending] if draft.pending else []), *draft.waiting]
+
+
+def _stop(draft: Draft) -> None:
+    for order in _not_in_force(draft):
+        _reject(draft, order.change, _STOPPING)
+    draft.pending, draft.waiting = None, ()
+    roll.abandon(draft, _STOPPING)
+
+
+def _may_import(draft: Draft, event: events.ChangeRequest) -> bool:
+    match event:
+        case events.RestartRequested():
+            return event.target not in draft.entities
+        case events.ReloadRequested() | events.ScaleRequested():
+            return True
+    return False
+
+
+def _carry_out(draft: Draft, change: int, event: events.ChangeRequest) -> None:
     match event:
         case events.ReloadRequested():
-            _reload(draft, event)
+            _reload(draft, change, event)
         case events.ScaleRequested():
-            _scale(draft, event)
+            _scale(draft, change, event)
         case events.RestartRequested():
-            _restart(draft, event)
+            _restart(draft, change, event)
+        case events.DrainRequested():
+            _drain(draft, change, event)
+        case events.ResumeRequested():
+            _resume(draft, change, event)
+        case events.QuietRequested():
+            _quiet(draft, change, event)
 
 
-def _reload(draft: Draft, event: events.ReloadRequested) -> None:
+def _reload(draft: Draft, change: int, event: events.ReloadRequested) -> None:
     pools = {name: _with_epoch(draft, pool) for name, pool in event.pools.items()}
     budget = draft.budget, event.budget
     told = reload_steps(draft.pools, draft.entities, pools, budget=budget)
@@ -43,94 +126,139 @@ def _reload(draft: Draft, event: events.ReloadRequested) -> None:
     again = [n for n, p in pools.items() if n in draft.pools and p.epoch != draft.pools[n].epoch]
     changes = [f"{s.action} {s.target}" for s in steps] + [f"import {name} again" for name in again]
     message = "reloaded: " + (", ".join(changes) or "nothing to change")
-    _propose(draft, Pending(event.request, pools, message, event.budget))
+    _propose(draft, Pending(change, event, pools, message, event.budget))
 
 
-def _scale(draft: Draft, event: events.ScaleRequested) -> None:
+def _scale(draft: Draft, change: int, event: events.ScaleRequested) -> None:
     problems = [_no_such("pool", name, draft.pools) for name in event.sizes if name not in draft.pools]
     problems += [f"{name}={size}: give 0 or more" for name, size in event.sizes.items() if size < 0]
     if problems:
-        _reject(draft, event.request, *problems)
+        _reject(draft, change, *problems)
         return
     sized = {name: replace(draft.pools[name], desired=size) for name, size in event.sizes.items()}
-    told = ", ".join(f"{name}={size}" for name, size in event.sizes.items())
     pools = {**draft.pools, **sized}
-    _propose(draft, Pending(event.request, pools, f"scaled: {told}", draft.budget))
+    _propose(draft, Pending(change, event, pools, f"scaled: {_sizes(event)}", draft.budget))
 
 
-def _restart(draft: Draft, event: events.RestartRequested) -> None:
+def _restart(draft: Draft, change: int, event: events.RestartRequested) -> None:
     target = event.target
     if target is not None and (entity := draft.entities.get(target)):
-        _restart_entity(draft, event.request, entity)
+        _restart_entity(draft, change, event.request, entity)
         return
     if target is not None and target not in draft.pools:
         names = {**draft.pools, **draft.entities}
-        _reject(draft, event.request, _no_such("pool or entity", target, names))
+        _reject(draft, change, _no_such("pool or entity", target, names))
         return
     chosen = draft.pools if target is None else {target: draft.pools[target]}
-    renewed = {name: replace(pool, epoch=_new_epoch(draft)) for name, pool in chosen.items()}
+    number = _new_epoch(draft)
+    renewed = {name: replace(pool, epoch=number, turn=number) for name, pool in chosen.items()}
     told = "every pool" if target is None else f"pool {target}"
     message = f"restarts {told} with newly imported code"
-    _propose(draft, Pending(event.request, {**draft.pools, **renewed}, message, draft.budget))
+    _propose(draft, Pending(change, event, {**draft.pools, **renewed}, message, draft.budget))
 
 
-def settle(draft: Draft) -> None:
-    """Carry out the pending change once its programs are there, or reject it once one of them is not."""
-    pending = draft.pending
-    if pending is None:
-        return
-    running = {pool.fork_server for pool in draft.pools.values()}
-    new = {p.fork_server: draft.helpers.get(p.fork_server) for p in pending.pools.values()}
-    awaited = [helper for key, helper in new.items() if key not in running]
-    failed = [h for h in awaited if h and h.state in {HelperState.REFUSED, HelperState.BACKOFF}]
-    if draft.phase is not Phase.RUNNING:
-        draft.pending = None
-        _reject(draft, pending.request, "the fleet is stopping")
-    elif failed:
-        draft.pending = None
-        _reject(draft, pending.request, *(helper.reason for helper in failed))
-    elif all(helper and helper.state is HelperState.READY for helper in awaited):
-        draft.pending = None
-        _commit(draft, pending)
-
-
-def _propose(draft: Draft, change: Pending) -> None:
-    if draft.pending is not None:
-        _reject(draft, draft.pending.request, "a newer change took its place")
-    draft.pending = change
-    programs = {p.program.program for p in change.pools.values() if p.fork_server not in draft.helpers}
-    if programs:
-        draft.act(Tell(change.request, f"importing {', '.join(sorted(programs))}"))
-
-
-def _commit(draft: Draft, pending: Pending) -> None:
-    draft.generation += 1
-    draft.pools = dict(pending.pools)
-    if pending.budget != draft.budget:
-        draft.budget, draft.strain = pending.budget, Strain.WITHIN
-    for entity in tuple(draft.entities.values()):
-        pool = draft.pools.get(entity.pool)
-        if pool is None or entity.is_live:
-            continue
-        revived = entity.state is State.STOPPED and pool.restart.policy is Policy.ALWAYS
-        if revived or entity.version != pool.version:
-            begin_anew(draft, entity)
-    draft.emit("fleet.changed", Level.INFO, f"generation {draft.generation}: {pending.message}")
-    draft.act(Accept(pending.request, pending.message, draft.generation))
-
-
-def _restart_entity(draft: Draft, request: str, entity: Entity) -> None:
+def _restart_entity(draft: Draft, change: int, request: str, entity: Entity) -> None:
     pool = draft.pools.get(entity.pool)
     server = draft.helpers.get(pool.fork_server) if pool else None
     if server is not None and server.state is HelperState.REFUSED:
         advice = f"mend it, then restart the whole pool: temporal-fleet restart {entity.pool}"
-        _reject(draft, request, f"{server.reason}; {advice}")
+        _reject(draft, change, f"{server.reason}; {advice}")
         return
+    roll.begin(draft, change, request, touched=frozenset({entity.pool}), renewed=frozenset({entity.id}))
     if not entity.is_live:
         begin_anew(draft, entity)
     elif entity.state is not State.DRAINING:
         tell_leave(draft, entity, "restart was asked for")
-    draft.act(Accept(request, f"restarts {entity.id}", draft.generation))
+    _accept(draft, change, f"restarts {entity.id}")
+
+
+def _drain(draft: Draft, change: int, event: events.DrainRequested) -> None:
+    if event.pool not in draft.pools:
+        _reject(draft, change, _no_such("pool", event.pool, draft.pools))
+        return
+    roll.begin(draft, change, event.request, touched=frozenset({event.pool}))
+    roll.keep_drained(draft, event.pool)
+    draft.drained |= {event.pool}
+    advice = f"to have it back: temporal-fleet resume {event.pool}"
+    _accept(draft, change, f"drains pool {event.pool}, and keeps it at zero; {advice}")
+
+
+def _resume(draft: Draft, change: int, event: events.ResumeRequested) -> None:
+    if event.pool not in {*draft.pools, *draft.drained}:
+        _reject(draft, change, _no_such("pool", event.pool, draft.pools))
+        return
+    roll.begin(draft, change, event.request, touched=frozenset({event.pool}))
+    told = f"resumes pool {event.pool}" if event.pool in draft.drained else f"{event.pool} is not drained"
+    draft.drained -= {event.pool}
+    _accept(draft, change, told)
+
+
+def _quiet(draft: Draft, change: int, event: events.QuietRequested) -> None:
+    entity = draft.entities.get(event.entity)
+    if entity is None:
+        _reject(draft, change, _no_such("entity", event.entity, draft.entities))
+        return
+    if entity.state not in {State.READY, State.QUIET}:
+        problem = f"{entity.id} is {entity.state.value}: only a ready entity can be told to stop polling"
+        _reject(draft, change, problem)
+        return
+    roll.begin(draft, change, event.request, touched=frozenset({entity.pool}))
+    if entity.state is State.READY:
+        lives.tell_quiet(draft, entity)
+    advice = f"to have it leave: temporal-fleet restart {entity.id}"
+    _accept(draft, change, f"{entity.id} stops polling, another takes its place; {advice}")
+
+
+def _propose(draft: Draft, pending: Pending) -> None:
+    draft.pending = pending
+    programs = {p.program.program for p in pending.pools.values() if p.fork_server not in draft.helpers}
+    if programs:
+        draft.act(Tell(pending.event.request, f"importing {', '.join(sorted(programs))}"))
+
+
+def _commit(draft: Draft, pending: Pending) -> None:
+    roll.begin(draft, pending.change, pending.event.request)
+    draft.generations += 1
+    draft.generation = draft.generations
+    roll.put_in_force(draft, pending.pools, pending.budget)
+    draft.emit("fleet.changed", Level.INFO, f"generation {draft.generation}: {pending.message}")
+    _accept(draft, pending.change, pending.message)
+
+
+def _accept(draft: Draft, change: int, message: str) -> None:
+    draft.changes = passed(draft.changes, change, OrderState.ROLLING, message, draft.now)
+    draft.act(Accept(find(draft.changes, change).request, message, draft.generation, change))
+
+
+def _reject(draft: Draft, change: int, *problems: str) -> None:
+    draft.emit("fleet.change-rejected", Level.ERROR, f"nothing was changed: {'; '.join(problems)}")
+    _refuse(draft, change, OrderState.REJECTED, *problems)
+
+
+def _refuse(draft: Draft, change: int, state: OrderState, *problems: str) -> None:
+    draft.changes = passed(draft.changes, change, state, "; ".join(problems), draft.now)
+    draft.act(Reject(find(draft.changes, change).request, problems, change))
+
+
+def _command(event: events.ChangeRequest) -> str:
+    """As an operator would type it."""
+    match event:
+        case events.ReloadRequested():
+            return " ".join(["reload", *(f"--force {pool}" for pool in event.forced)])
+        case events.ScaleRequested():
+            return f"scale {_sizes(event)}"
+        case events.RestartRequested():
+            return f"restart {event.target}" if event.target is not None else "restart"
+        case events.DrainRequested():
+            return f"drain {event.pool}"
+        case events.ResumeRequested():
+            return f"resume {event.pool}"
+        case events.QuietRequested():
+            return f"quiet {event.entity}"
+
+
+def _sizes(event: events.ScaleRequested) -> str:
+    return " ".join(f"{name}={size}" for name, size in event.sizes.items())
 
 
 def _with_epoch(draft: Draft, pool: Pool) -> Pool:
@@ -138,12 +266,14 @@ def _with_epoch(draft: Draft, pool: Pool) -> Pool:
     before = draft.pools.get(pool.name)
     if before is None or before.revision != pool.revision:
         shared = [p for p in draft.pools.values() if p.revision == pool.revision]
-        pool = replace(pool, epoch=max((p.epoch for p in shared), default=0))
+        epoch = max((p.epoch for p in shared), default=0)
+        pool = replace(pool, epoch=epoch, turn=epoch)
     else:
-        pool = replace(pool, epoch=before.epoch)
+        pool = replace(pool, epoch=before.epoch, turn=before.turn)
     helper = draft.helpers.get(pool.fork_server)
     if helper is not None and helper.state is HelperState.REFUSED:
-        return replace(pool, epoch=_new_epoch(draft))
+        number = _new_epoch(draft)
+        return replace(pool, epoch=number, turn=number)
     return pool
 
 
@@ -151,11 +281,6 @@ def _new_epoch(draft: Draft) -> int:
     """One that no fork server has had: the same for every pool renewed in one decision, so they share."""
     draft.epoch = draft.before.epoch + 1
     return draft.epoch
-
-
-def _reject(draft: Draft, request: str, *problems: str) -> None:
-    draft.emit("fleet.change-rejected", Level.ERROR, f"nothing was changed: {'; '.join(problems)}")
-    draft.act(Reject(request, problems))
 
 
 def _no_such(what: str, name: str, known: Mapping[str, object]) -> str:

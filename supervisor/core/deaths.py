@@ -5,7 +5,7 @@ from temporal_fleet.supervisor.core import events, poison, recoveries
 from temporal_fleet.supervisor.core.actions import Forget, Level
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.estate import NOTHING, Life
-from temporal_fleet.supervisor.core.fleet import Entity, Exit, Leaving, Phase, Pool
+from temporal_fleet.supervisor.core.fleet import Entity, Exit, Leaving, Phase, Pool, Standing
 from temporal_fleet.supervisor.core.restart import (
     HEALTHY_AFTER,
     RestartPolicy,
@@ -37,6 +37,9 @@ def died(draft: Draft, event: events.Died) -> None:
     pool = _pool_of_version(draft, entity)
     if entity.leaving in _ORDERED or draft.phase is not Phase.RUNNING:
         draft.emit("entity.stopped", Level.INFO, outcome.cause, entity)
+        begin_anew(draft, entity)
+    elif entity.standing is Standing.RETIRED:
+        draft.emit(*_kind(outcome), f"{outcome.cause}; nobody comes after it", entity)
         begin_anew(draft, entity)
     elif pool is None:
         draft.emit(*_kind(outcome), f"{outcome.cause}; it was outdated", entity)
@@ -80,9 +83,9 @@ def fork_refused(draft: Draft, event: events.ForkRefused) -> None:
 def begin_anew(draft: Draft, entity: Entity) -> None:
     """A place whose life is over may get another at once: nothing that was counted speaks against it."""
     if entity.state is State.WAITING:
-        draft.set(entity, streak=0, crashes=(), reason="")
+        draft.set(entity, streak=0, crashes=(), unready=0, reason="")
     else:
-        draft.change(entity, Change.RETRY_NOW, streak=0, crashes=(), reason="")
+        draft.change(entity, Change.RETRY_NOW, streak=0, crashes=(), unready=0, reason="")
 
 
 def cluster_is_up(draft: Draft) -> None:
@@ -117,6 +120,7 @@ def _restart(draft: Draft, entity: Entity, outcome: Exit, policy: RestartPolicy,
     counted = {
         "streak": streak,
         "crashes": crashes,
+        "unready": entity.unready + 1 if entity.ready_at is None else 0,
         "restarts": entity.restarts + 1,
         "reason": outcome.cause,
     }

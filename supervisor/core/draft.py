@@ -13,6 +13,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Fleet,
     Helper,
     HelperKey,
+    Load,
     Pool,
     Pressure,
     Relief,
@@ -23,6 +24,7 @@ from temporal_fleet.supervisor.core.states import LIVE, Change, transition
 _OF_A_LIFE: dict[str, Any] = {
     "pid": None,
     "deadline": None,
+    "load": Load(),
     "ready_at": None,
     "leaving": None,
     "recycle": "",
@@ -38,6 +40,7 @@ class Draft:
         self.now = now
         self.embedded = fleet.embedded
         self.pools: dict[str, Pool] = dict(fleet.pools)
+        self.drained = fleet.drained
         self.entities: dict[str, Entity] = dict(fleet.entities)
         self.helpers: dict[HelperKey, Helper] = dict(fleet.helpers)
         self.incarnations: dict[str, int] = dict(fleet.incarnations)
@@ -46,7 +49,11 @@ class Draft:
         self.cluster = fleet.cluster
         self.phase = fleet.phase
         self.generation = fleet.generation
+        self.generations = fleet.generations
+        self.changes = fleet.changes
         self.pending = fleet.pending
+        self.waiting = fleet.waiting
+        self.roll = fleet.roll
         self.recoveries: dict[Life, Recovery] = dict(fleet.recoveries)
         self.recover_by = fleet.recover_by
         self.suspects: dict[SuspectKey, Suspect] = dict(fleet.suspects)
@@ -55,9 +62,14 @@ class Draft:
         self.actions: list[Action] = []
 
     def result(self) -> tuple[Fleet, tuple[Action, ...]]:
-        fleet = Fleet(
+        return self.fleet(), tuple(self.actions)
+
+    def fleet(self) -> Fleet:
+        """As it stands now."""
+        return Fleet(
             embedded=self.embedded,
             pools=self.pools,
+            drained=self.drained,
             entities=self.entities,
             helpers=self.helpers,
             incarnations=self.incarnations,
@@ -66,14 +78,17 @@ class Draft:
             cluster=self.cluster,
             phase=self.phase,
             generation=self.generation,
+            generations=self.generations,
+            changes=self.changes,
             pending=self.pending,
+            waiting=self.waiting,
+            roll=self.roll,
             recoveries=self.recoveries,
             recover_by=self.recover_by,
             suspects=self.suspects,
             budget=self.budget,
             strain=self.strain,
         )
-        return fleet, tuple(self.actions)
 
     def act(self, action: Action) -> None:
         self.actions.append(action)

@@ -4,14 +4,19 @@ All times are monotonic seconds, as the shell's clock gave them; all durations a
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from temporal_fleet.protocol.exits import Verdict
 from temporal_fleet.protocol.spec import ProgramSpec
 from temporal_fleet.supervisor.core.estate import Life, Recovery, Suspect, SuspectKey
+from temporal_fleet.supervisor.core.ledger import Ledger
 from temporal_fleet.supervisor.core.restart import RestartPolicy
 from temporal_fleet.supervisor.core.states import LIVE, State
+
+if TYPE_CHECKING:
+    from temporal_fleet.supervisor.core.events import ChangeRequest
 
 
 class HelperKind(Enum):
@@ -56,6 +61,8 @@ class Helper:
     streak: int = 0
     program: str = ""
     """What a fork server imports."""
+    code: str = ""
+    """Of a fork server: the digest of the code that it imported last."""
     reason: str = ""
 
     def __str__(self) -> str:
@@ -112,6 +119,11 @@ class Pool:
     poison_after: int = 3
     epoch: int = 0
     """Grows when the program is to be imported anew though its settings are the same."""
+    turn: int = 0
+    """Grows when the entities are to be replaced though their settings are the same; whenever epoch does."""
+    traits: Mapping[str, str] = field(default_factory=dict)
+    """What the digest is made of, as an operator may read it: config key -> value, a secret one's digest
+    after an ellipsis."""
 
     @property
     def fork_server(self) -> HelperKey:
@@ -120,7 +132,7 @@ class Pool:
     @property
     def version(self) -> str:
         """What an entity of this pool is made from now."""
-        return f"{self.digest}.{self.epoch}"
+        return f"{self.digest}.{self.turn}"
 
 
 class Leaving(Enum):
@@ -133,6 +145,26 @@ class Leaving(Enum):
     TOO_LARGE = "over kill_above"
     ITSELF = "by itself"
     SURVIVOR = "of an earlier supervisor"
+
+
+class Standing(Enum):
+    """What a place is to its pool."""
+
+    MEMBER = "member"
+    """One of those that the config asks for: whoever leaves it is followed by another."""
+    STAND_IN = "stand-in"
+    """Made while members are replaced; goes when they are."""
+    RETIRED = "retired"
+    """Is quiet, or leaves for good: nobody comes after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an entity has in its hands, as it told last."""
+
+    activities: int = 0
+    cached: int = 0
+    """Executions."""
 
 
 class Pressure(Enum):
@@ -186,20 +218,26 @@ class Entity:
     ordinal: int
     state: State
     since: float
+    standing: Standing = Standing.MEMBER
     incarnation: int = 0
     """Of the present or last life; 0 before the first."""
     pid: int | None = None
     version: str = ""
     fork_server: HelperKey | None = None
+    code: str = ""
+    """Digest of the code that its fork server had imported."""
     forked_at: float = 0.0
     """When the present or last life was asked for."""
     deadline: float | None = None
     """starting: must be ready; draining: killed; backoff: next try."""
     heartbeat: float = 0.0
+    load: Load = Load()
     ready_at: float | None = None
     leaving: Leaving | None = None
     crashes: tuple[float, ...] = ()
     streak: int = 0
+    unready: int = 0
+    """Lives in a row that ended, of their own making, before they were ready."""
     restarts: int = 0
     """Lives begun after a death that nobody ordered."""
     recycle: str = ""
@@ -251,16 +289,58 @@ class Phase(Enum):
 class Pending:
     """A change that waits for its programs to be imported."""
 
-    request: str
+    change: int
+    """Its order in the ledger."""
+    event: "ChangeRequest"
     pools: Mapping[str, Pool]
     message: str
     budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A change that was asked for while an earlier one is pending."""
+
+    change: int
+    event: "ChangeRequest"
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What was in force, and known to work, before the changes that are rolling."""
+
+    pools: Mapping[str, Pool]
+    budget: int | None
+    generation: int
+    drained: frozenset[str]
+    places: frozenset[str]
+    """Ids of the entities that there were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """A change that is in force, while the fleet is on its way there."""
+
+    change: int
+    """Its order in the ledger."""
+    request: str
+    fallback: Fallback
+    touched: frozenset[str]
+    """Pools that it looks at though their settings are those of the fallback."""
+    renewed: frozenset[str]
+    """Ids of single entities that are replaced."""
+    due: Mapping[str, float] = field(default_factory=dict)
+    """Of each new entity that was forked: when it must be ready; infinite once it was."""
+    away_since: float | None = None
+    """The Cluster is away: time stands still for who is due."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     embedded: bool
     pools: Mapping[str, Pool] = field(default_factory=dict)
+    drained: frozenset[str] = frozenset()
+    """Pools kept at zero until they are resumed, whatever the config says. They need not exist."""
     entities: Mapping[str, Entity] = field(default_factory=dict)
     helpers: Mapping[HelperKey, Helper] = field(default_factory=dict)
     incarnations: Mapping[str, int] = field(default_factory=dict)
@@ -268,11 +348,17 @@ class Fleet:
     helper_lives: int = 0
     """Helper processes that were ever started."""
     epoch: int = 0
-    """The last epoch that was given to a pool."""
+    """The last epoch, or turn, that was given to a pool."""
     cluster: Cluster = Cluster()
     phase: Phase = Phase.RUNNING
     generation: int = 0
+    """Of the config in force."""
+    generations: int = 0
+    """The last generation that was given to a config."""
+    changes: Ledger = ()
     pending: Pending | None = None
+    waiting: tuple[Waiting, ...] = ()
+    roll: Roll | None = None
     recoveries: Mapping[Life, Recovery] = field(default_factory=dict)
     recover_by: float | None = None
     """The fleet stops and no entity is left: when it waits for recoveries no longer."""
@@ -284,6 +370,11 @@ class Fleet:
 
     def members(self, pool: str) -> list[Entity]:
         return members(self.entities, pool)
+
+
+def effective(pool: Pool, drained: frozenset[str]) -> Pool:
+    """The pool as it is to be: one that was drained is kept at zero."""
+    return replace(pool, desired=0) if pool.name in drained and pool.desired else pool
 
 
 def members(entities: Mapping[str, Entity], pool: str) -> list[Entity]:

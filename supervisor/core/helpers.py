@@ -28,7 +28,9 @@ _POLICY = RestartPolicy()
 def ready(draft: Draft, event: events.HelperReady) -> None:
     if (helper := _current(draft, event.key, event.life)) and helper.state is HelperState.STARTING:
         took = draft.now - helper.since
-        draft.set_helper(helper, state=HelperState.READY, since=draft.now, deadline=None, reason="")
+        draft.set_helper(
+            helper, state=HelperState.READY, since=draft.now, deadline=None, code=event.code, reason=""
+        )
         level = Level.INFO if helper.streak else Level.DEBUG
         draft.emit("helper.ready", level, f"{helper}: ready in {took:.2f} s")
 
@@ -130,6 +132,8 @@ def _wanted(draft: Draft) -> dict[HelperKey, Pool | None]:
         # The dev server outlives whoever may still talk to it.
         return dev_server if draft.helpers.keys() - {DEV_SERVER} else {}
     pools = [*draft.pools.values(), *(draft.pending.pools.values() if draft.pending else ())]
+    if draft.roll is not None:
+        pools += draft.roll.fallback.pools.values()
     fork_servers = {pool.fork_server: pool for pool in reversed(pools)}
     return {**dev_server, AGENT: None, **(fork_servers if draft.phase is Phase.RUNNING else {})}
 

@@ -2,8 +2,17 @@
 
 from enum import Enum
 
-from temporal_fleet.supervisor.core.fleet import Entity, Fleet, HelperState, Phase, Pool
-from temporal_fleet.supervisor.core.moves import why_outdated
+from temporal_fleet.supervisor.core.fleet import (
+    Entity,
+    Fleet,
+    HelperState,
+    Phase,
+    Pool,
+    Standing,
+    effective,
+)
+from temporal_fleet.supervisor.core.ledger import find
+from temporal_fleet.supervisor.core.moves import is_outdated
 from temporal_fleet.supervisor.core.states import State
 
 
@@ -30,6 +39,8 @@ def entity_reason(fleet: Fleet, entity: Entity) -> str:
 
 def pool_reason(fleet: Fleet, pool: Pool) -> str:
     """The first thing that keeps a pool below its size; empty when nothing does."""
+    if pool.name in fleet.drained:
+        return f"drained: temporal-fleet resume {pool.name}"
     if ready_count(fleet, pool.name) >= pool.desired:
         return ""
     reasons = [entity_reason(fleet, entity) for entity in fleet.members(pool.name)]
@@ -51,12 +62,17 @@ def fleet_state(fleet: Fleet) -> tuple[FleetState, str]:
         return FleetState.RELOADING, fleet.pending.message
     if fleet.cluster.is_down:
         return FleetState.DEGRADED, fleet.cluster.hold(fleet.embedded)
-    # A roll whose new entities fail stands still for ever.
+    if fleet.roll is not None:
+        return FleetState.RELOADING, find(fleet.changes, fleet.roll.change).message
     if failed := next((e for e in fleet.entities.values() if e.state is State.FAILED), None):
         return FleetState.DEGRADED, failed.reason
-    if _is_rolling(fleet):
+    if _is_replacing(fleet):
         return FleetState.RELOADING, "entities are being replaced"
-    lacking = [pool for pool in fleet.pools.values() if ready_count(fleet, pool.name) < pool.desired]
+    lacking = [
+        pool
+        for pool in fleet.pools.values()
+        if ready_count(fleet, pool.name) < effective(pool, fleet.drained).desired
+    ]
     if not lacking:
         return FleetState.RUNNING, ""
     reason = next((reason for pool in lacking if (reason := pool_reason(fleet, pool))), "")
@@ -65,14 +81,13 @@ def fleet_state(fleet: Fleet) -> tuple[FleetState, str]:
     return FleetState.DEGRADED, reason
 
 
-def _is_rolling(fleet: Fleet) -> bool:
+def _is_replacing(fleet: Fleet) -> bool:
+    """Though no change is rolling: entities are recycled, or a change was taken back."""
+    pools = [effective(pool, fleet.drained) for pool in fleet.pools.values()]
     return any(
-        entity.is_live and ((pool := fleet.pools.get(entity.pool)) is None or why_outdated(pool, entity))
-        for entity in fleet.entities.values()
-    ) or any(
-        entity.is_live and entity.ordinal > fleet.pools[entity.pool].desired
-        for entity in fleet.entities.values()
-        if entity.pool in fleet.pools
+        is_outdated(pool, entity) or (entity.is_live and entity.standing is Standing.STAND_IN)
+        for pool in pools
+        for entity in fleet.members(pool.name)
     )
 
 

@@ -8,12 +8,17 @@ from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.fleet import HelperState, Pool
+from temporal_fleet.supervisor.core.ledger import OrderState
 from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from tests.core.driver import Driver, up
 from tests.core.pools import by_name, make_pool
 
 NEW = make_pool("orders", 2, revision="r2", digest="d2")
+
+
+def states(driver: Driver) -> list[OrderState]:
+    return [order.state for order in driver.fleet.changes]
 
 
 def accepted(driver: Driver) -> dict[str, str]:
@@ -37,7 +42,7 @@ def test_a_reload_whose_program_does_not_import_changes_nothing_and_says_why() -
     before = driver.fleet
     driver.tell(events.ReloadRequested("a", by_name(NEW, make_pool("more", 1))))
     driver.helper_refuses(NEW.fork_server, "shop.orders: no module named 'stripe'")
-    assert driver.did(act.Reject) == [act.Reject("a", ("shop.orders: no module named 'stripe'",))]
+    assert driver.did(act.Reject) == [act.Reject("a", ("shop.orders: no module named 'stripe'",), 1)]
     driver.helper_dies(NEW.fork_server)
     assert driver.fleet.pools == before.pools
     assert driver.fleet.entities == before.entities
@@ -65,21 +70,61 @@ def test_a_fork_server_that_dies_in_import_is_tried_once_more_then_the_change_is
     assert "killed by SIGSEGV" in problem
 
 
-def test_a_newer_change_takes_the_place_of_a_pending_one() -> None:
+def test_a_newer_reload_takes_the_place_of_one_that_is_importing() -> None:
+    driver = up(make_pool("orders", 2))
+    driver.tell(events.ReloadRequested("a", by_name(NEW)))
+    driver.tell(events.ReloadRequested("b", by_name(make_pool("orders", 3))))
+    assert driver.did(act.Reject) == [act.Reject("a", ("superseded by change 2: reload",), 1)]
+    assert accepted(driver) == {"b": "reloaded: start orders-3"}
+    assert driver.fork_servers() == {"r1.0", "r2.0"}
+    assert driver.fleet.helpers[NEW.fork_server].state is HelperState.STOPPING
+    assert states(driver) == [OrderState.SUPERSEDED, OrderState.ROLLING]
+
+
+def test_what_may_import_waits_for_what_is_importing_and_then_builds_on_it() -> None:
+    driver = up(make_pool("orders", 2))
+    driver.tell(events.ReloadRequested("a", by_name(NEW)))
+    driver.tell(events.RestartRequested("b", "orders"))
+    assert driver.did(act.Tell) == [act.Tell("b", "waits for change 1")]
+    assert states(driver) == [OrderState.IMPORTING, OrderState.IMPORTING]
+    driver.prepare()
+    assert accepted(driver) == {"a": "reloaded: replace orders"}
+    driver.prepare()
+    assert accepted(driver) == {"b": "restarts pool orders with newly imported code"}
+    assert driver.fleet.pools["orders"].version == "d2.1"
+    assert [action.problems for action in driver.all if isinstance(action, act.Failed)] == [
+        ("superseded by change 2: restart orders",)
+    ]
+
+
+def test_what_needs_no_import_is_done_at_once() -> None:
+    driver = up(make_pool("orders", 2))
+    driver.tell(events.ReloadRequested("a", by_name(NEW)))
+    for event in (
+        events.RestartRequested("b", "orders-1"),
+        events.QuietRequested("c", "orders-2"),
+        events.DrainRequested("d", "orders"),
+        events.ResumeRequested("e", "orders"),
+    ):
+        driver.tell(event)
+        assert [accept.request for accept in driver.did(act.Accept)] == [event.request]
+    assert states(driver)[0] is OrderState.IMPORTING
+
+
+def test_one_that_waits_is_carried_out_though_what_it_waits_for_is_rejected() -> None:
     driver = up(make_pool("orders", 2))
     driver.tell(events.ReloadRequested("a", by_name(NEW)))
     driver.tell(events.ScaleRequested("b", {"orders": 3}))
-    assert driver.did(act.Reject) == [act.Reject("a", ("a newer change took its place",))]
+    driver.helper_refuses(NEW.fork_server, "no")
+    assert driver.did(act.Reject) == [act.Reject("a", ("no",), 1)]
     assert accepted(driver) == {"b": "scaled: orders=3"}
-    assert driver.fork_servers() == {"r1.0", "r2.0"}
-    assert driver.fleet.helpers[NEW.fork_server].state is HelperState.STOPPING
 
 
 def test_changes_are_rejected_once_the_fleet_stops_the_pending_one_too() -> None:
     driver = up(make_pool("orders", 2))
     driver.tell(events.ReloadRequested("a", by_name(NEW)))
     driver.tell(events.StopRequested(now=False))
-    assert driver.did(act.Reject) == [act.Reject("a", ("the fleet is stopping",))]
+    assert driver.did(act.Reject) == [act.Reject("a", ("the fleet is stopping",), 1)]
     requests: tuple[events.Event, ...] = (
         events.ReloadRequested("b", by_name(NEW)),
         events.ScaleRequested("c", {"orders": 1}),
@@ -102,15 +147,15 @@ def test_a_scale_that_makes_no_sense_changes_nothing(sizes: dict[str, int], prob
     driver = up(make_pool("orders", 2))
     before = driver.fleet
     driver.tell(events.ScaleRequested("a", {"orders": 5, **sizes}))
-    assert driver.did(act.Reject) == [act.Reject("a", (problem,))]
-    assert driver.fleet == before
+    assert driver.did(act.Reject) == [act.Reject("a", (problem,), 1)]
+    assert driver.fleet == replace(before, changes=driver.fleet.changes)
 
 
 def test_a_restart_of_nobody_is_rejected() -> None:
     driver = up(make_pool("orders", 1))
     driver.tell(events.RestartRequested("a", "order"))
     problem = "no pool or entity 'order'; there are: orders, orders-1"
-    assert driver.did(act.Reject) == [act.Reject("a", (problem,))]
+    assert driver.did(act.Reject) == [act.Reject("a", (problem,), 1)]
 
 
 def test_a_restart_imports_the_code_anew_and_replaces_every_entity() -> None:
@@ -135,6 +180,7 @@ def test_every_restart_gets_code_that_no_fork_server_has_had() -> None:
     for n in range(1, 4):
         driver.tell(events.RestartRequested(f"a{n}", "orders"))
         assert [action.key.name for action in driver.did(act.StartHelper)] == [f"r1.{n}"]
+        driver.prepare()
 
 
 def test_a_restart_clears_a_crash_loop() -> None:
@@ -214,5 +260,5 @@ def test_a_restart_of_one_entity_cannot_mend_its_program_and_says_what_can() -> 
     driver = refused(make_pool("orders", 1))
     driver.tell(events.RestartRequested("a", "orders-1"))
     advice = "mend it, then restart the whole pool: temporal-fleet restart orders"
-    assert driver.did(act.Reject) == [act.Reject("a", (f"orders.program: SyntaxError; {advice}",))]
+    assert driver.did(act.Reject) == [act.Reject("a", (f"orders.program: SyntaxError; {advice}",), 1)]
     assert driver.state("orders-1") is State.FAILED

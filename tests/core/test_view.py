@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core.fleet import RecyclePolicy
 from temporal_fleet.supervisor.core.restart import RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import (
@@ -76,7 +77,7 @@ def test_a_reload_is_reloading_while_it_imports_and_while_it_rolls() -> None:
     driver.tell(events.ReloadRequested("a", by_name(make_pool("orders", 1, revision="r2", digest="d2"))))
     assert fleet_state(driver.fleet) == (FleetState.RELOADING, "reloaded: replace orders")
     driver.prepare()
-    assert fleet_state(driver.fleet) == (FleetState.RELOADING, "entities are being replaced")
+    assert fleet_state(driver.fleet) == (FleetState.RELOADING, "reloaded: replace orders")
     driver.boot("orders-2")
     driver.leave("orders-1")
     driver.boot("orders-1")
@@ -85,14 +86,29 @@ def test_a_reload_is_reloading_while_it_imports_and_while_it_rolls() -> None:
     assert fleet_state(driver.fleet) == (FleetState.RUNNING, "")
 
 
-def test_a_roll_that_cannot_go_on_is_degraded_and_not_reloading_for_ever() -> None:
-    pool = make_pool("orders", 2, restart=RestartPolicy(max_restarts=0))
-    driver = up(pool)
-    driver.tell(events.ReloadRequested("a", by_name(replace(pool, digest="d2"))))
-    driver.die("orders-3", code=1)
-    state, reason = fleet_state(driver.fleet)
-    assert state is FleetState.DEGRADED
-    assert reason.startswith("crash loop: 1 deaths within")
+def test_a_change_that_rolls_is_told_before_what_failed_beside_it() -> None:
+    driver = up(make_pool("orders", 1), make_pool("mail", 1, restart=RestartPolicy(max_restarts=0)))
+    driver.die("mail-1", code=1)
+    assert fleet_state(driver.fleet)[0] is FleetState.DEGRADED
+    driver.tell(events.ReloadRequested("a", {**driver.fleet.pools, "orders": make_pool("orders", 2)}))
+    assert fleet_state(driver.fleet) == (FleetState.RELOADING, "reloaded: start orders-2")
+    driver.boot()
+    assert fleet_state(driver.fleet)[0] is FleetState.DEGRADED
+
+
+def test_a_recycled_one_is_replaced_without_a_change_and_that_is_told() -> None:
+    driver = up(make_pool("orders", 1, recycle=RecyclePolicy(max_tasks=1)))
+    driver.tell(events.Measured((events.Reading("orders-1", 1, 1, None, 0, 0, 2),)))
+    assert fleet_state(driver.fleet) == (FleetState.RELOADING, "entities are being replaced")
+
+
+def test_a_drained_pool_lacks_nothing_and_says_how_to_have_it_back() -> None:
+    driver = up(make_pool("orders", 1))
+    driver.tell(events.DrainRequested("a", "orders"))
+    driver.leave()
+    assert fleet_state(driver.fleet) == (FleetState.RUNNING, "")
+    reason = pool_reason(driver.fleet, driver.fleet.pools["orders"])
+    assert reason == "drained: temporal-fleet resume orders"
 
 
 def test_a_fleet_that_stops_counts_down() -> None:

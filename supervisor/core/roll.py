@@ -1,0 +1,252 @@
+"""The change that is rolling: whether the fleet has come to what it asks for, or cannot, and is taken back.
+
+What a pool does on its way stands in moves, which keeps no memory; here is remembered what to go back to. A
+change is judged by the new places of the pools that it touches alone: what did not work before it, and what
+fails beside it, speaks neither for nor against it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
+
+from temporal_fleet.supervisor.core.actions import Converged, Failed, Level, Tell
+from temporal_fleet.supervisor.core.deaths import begin_anew
+from temporal_fleet.supervisor.core.draft import Draft
+from temporal_fleet.supervisor.core.fleet import (
+    Entity,
+    Fallback,
+    Fleet,
+    HelperState,
+    Pool,
+    Roll,
+    Strain,
+    effective,
+)
+from temporal_fleet.supervisor.core.ledger import OrderState, find, passed
+from temporal_fleet.supervisor.core.moves import is_settled
+from temporal_fleet.supervisor.core.restart import Policy
+from temporal_fleet.supervisor.core.states import State
+
+TRIES = 3
+"""Lives in a row that end before they are ready, or deaths of a fork server in import, after which a new
+version is not worth waiting for."""
+
+
+def begin(
+    draft: Draft,
+    change: int,
+    request: str,
+    *,
+    touched: frozenset[str] = frozenset(),
+    renewed: frozenset[str] = frozenset(),
+) -> None:
+    """A change comes into force now; called before anything changes. It overtakes the one that is rolling,
+    whose fallback stays: nobody knows yet whether that one would have worked."""
+    older = draft.roll
+    if older is None:
+        fallback = Fallback(
+            draft.pools.copy(), draft.budget, draft.generation, draft.drained, frozenset(draft.entities)
+        )
+        draft.roll = Roll(change, request, fallback, touched, renewed)
+        return
+    newer = find(draft.changes, change)
+    _fail(draft, older, OrderState.SUPERSEDED, (f"superseded by change {change}: {newer.command}",))
+    draft.roll = Roll(
+        change,
+        request,
+        older.fallback,
+        older.touched | touched,
+        older.renewed | renewed,
+        away_since=older.away_since,
+    )
+
+
+def keep_drained(draft: Draft, pool: str) -> None:
+    """A pool that an operator drained stays drained, whatever is taken back."""
+    if draft.roll is not None:
+        fallback = draft.roll.fallback
+        kept = replace(fallback, drained=fallback.drained | {pool})
+        draft.roll = replace(draft.roll, fallback=kept)
+
+
+def put_in_force(draft: Draft, pools: Mapping[str, Pool], budget: int | None) -> None:
+    draft.pools = dict(pools)
+    if budget != draft.budget:
+        draft.budget, draft.strain = budget, Strain.WITHIN
+    for entity in tuple(draft.entities.values()):
+        pool = draft.pools.get(entity.pool)
+        if pool is None or entity.is_live:
+            continue
+        revived = entity.state is State.STOPPED and pool.restart.policy is Policy.ALWAYS
+        if revived or entity.version != pool.version:
+            begin_anew(draft, entity)
+
+
+def judge(draft: Draft) -> bool:
+    """Whether the change was taken back: then the pools are others now."""
+    roll = draft.roll
+    if roll is None:
+        return False
+    roll = _keep_time(draft, roll)
+    draft.roll = roll
+    _tell_progress(draft, roll)
+    if failure := _failure(draft, roll):
+        return _take_back(draft, roll, failure)
+    if all(_is_there(draft, name) for name in _touched(draft, roll)):
+        _converge(draft, roll)
+    return False
+
+
+def abandon(draft: Draft, why: str) -> None:
+    """It ends here, wherever it stands."""
+    if draft.roll is not None:
+        _fail(draft, draft.roll, OrderState.FAILED, (why,))
+        draft.roll = None
+
+
+def deadline(fleet: Fleet) -> float | None:
+    """When `judge` has something to do, if nothing else happens."""
+    if fleet.roll is None or fleet.roll.away_since is not None:
+        return None
+    return min((due for due in fleet.roll.due.values() if due < inf), default=None)
+
+
+def forgive(draft: Draft, until: float) -> None:
+    """The supervisor itself stood still: nobody is late before then."""
+    if draft.roll is not None:
+        due = {place: max(moment, until) for place, moment in draft.roll.due.items()}
+        draft.roll = replace(draft.roll, due=due)
+
+
+def _keep_time(draft: Draft, roll: Roll) -> Roll:
+    due = {place: moment for place, moment in roll.due.items() if place in draft.entities}
+    if roll.away_since is not None and not draft.cluster.is_down:
+        due = {place: moment + draft.now - roll.away_since for place, moment in due.items()}
+        roll = replace(roll, away_since=None)
+    elif roll.away_since is None and draft.cluster.is_down:
+        roll = replace(roll, away_since=draft.now)
+    for entity in draft.entities.values():
+        pool = draft.pools.get(entity.pool)
+        if pool is None or not _is_new(roll, pool, entity):
+            continue
+        if entity.state is State.READY:
+            due[entity.id] = inf
+        elif entity.state is State.STARTING:
+            due.setdefault(entity.id, entity.forked_at + pool.boot)
+    return replace(roll, due=due)
+
+
+def _is_new(roll: Roll, pool: Pool, entity: Entity) -> bool:
+    """Whether this place is of the change's making: what it does speaks for or against it."""
+    if entity.is_live and entity.version != pool.version:
+        return False
+    before = roll.fallback.pools.get(pool.name)
+    of_old = before is not None and before.version == pool.version and entity.id in roll.fallback.places
+    return not of_old or entity.id in roll.renewed
+
+
+def _touched(draft: Draft, roll: Roll) -> list[str]:
+    fallback = roll.fallback
+    before = {name: effective(pool, fallback.drained) for name, pool in fallback.pools.items()}
+    after = {name: effective(pool, draft.drained) for name, pool in draft.pools.items()}
+    names = sorted({*before, *after})
+    return [n for n in names if n in roll.touched or _made_of(before.get(n)) != _made_of(after.get(n))]
+
+
+def _made_of(pool: Pool | None) -> tuple[object, ...] | None:
+    return None if pool is None else (pool.version, pool.fork_server, pool.desired)
+
+
+def _failure(draft: Draft, roll: Roll) -> str:
+    """What speaks against the change; empty: nothing."""
+    for name in _touched(draft, roll):
+        pool = draft.pools.get(name)
+        if pool is None:
+            continue
+        if reason := _unusable(draft, roll, pool):
+            return f"{name}: {reason}"
+        for entity in draft.members(name):
+            if _is_new(roll, pool, entity) and (reason := _why_not_ready(draft, roll, pool, entity)):
+                return f"{entity.id} {reason}"
+    return ""
+
+
+def _unusable(draft: Draft, roll: Roll, pool: Pool) -> str:
+    """Why the fork server of a new version will hardly ever be there."""
+    server = draft.helpers.get(pool.fork_server)
+    known = {before.fork_server for before in roll.fallback.pools.values()}
+    if server is None or pool.fork_server in known:
+        return ""
+    dies = server.state is HelperState.BACKOFF and server.streak >= TRIES
+    return server.reason if dies or server.state is HelperState.REFUSED else ""
+
+
+def _why_not_ready(draft: Draft, roll: Roll, pool: Pool, entity: Entity) -> str:
+    if entity.state is State.FAILED:
+        return f"failed: {entity.reason}"
+    if entity.unready >= TRIES and entity.state is not State.READY:
+        return f"died {entity.unready} times before it was ready, the last: {entity.reason}"
+    late = roll.away_since is None and draft.now >= roll.due.get(entity.id, inf)
+    if late and entity.state is not State.READY:
+        told = f"was not ready {pool.boot:g} s after its first fork"
+        return f"{told}: {entity.reason}" if entity.reason else told
+    return ""
+
+
+def _is_there(draft: Draft, name: str) -> bool:
+    pool = draft.pools.get(name)
+    places = draft.members(name)
+    return not places if pool is None else is_settled(effective(pool, draft.drained), places)
+
+
+def _converge(draft: Draft, roll: Roll) -> None:
+    order = find(draft.changes, roll.change)
+    draft.roll = None
+    draft.changes = passed(draft.changes, order.id, OrderState.DONE, order.message, draft.now)
+    draft.emit("fleet.converged", Level.INFO, f"change {order.id} is done: {order.message}")
+    draft.act(Converged(roll.request, order.message, order.id))
+
+
+def _take_back(draft: Draft, roll: Roll, failure: str) -> bool:
+    fallback = roll.fallback
+    word = find(draft.changes, roll.change).command.split()[0]
+    present = draft.pools, draft.budget, draft.drained
+    differs = present != (fallback.pools, fallback.budget, fallback.drained)
+    draft.roll = None
+    if not differs:
+        advice = "mend it; the fleet goes on trying as its restart policy says"
+        _fail(draft, roll, OrderState.FAILED, (f"{word} failed: {failure}", advice))
+        return False
+    draft.generation, draft.drained = fallback.generation, fallback.drained
+    put_in_force(draft, fallback.pools, fallback.budget)
+    told = f"the fleet is as it was before, at generation {fallback.generation}"
+    problems = (f"{word} failed: {failure}", told)
+    _fail(draft, roll, OrderState.FAILED, problems, fallback.generation)
+    return True
+
+
+def _fail(
+    draft: Draft, roll: Roll, state: OrderState, problems: tuple[str, ...], restored: int | None = None
+) -> None:
+    message = "; ".join(problems)
+    draft.changes = passed(draft.changes, roll.change, state, message, draft.now)
+    if state is OrderState.FAILED:
+        draft.emit("fleet.change-failed", Level.ERROR, message)
+    else:
+        draft.emit("fleet.change-superseded", Level.INFO, f"change {roll.change}: {message}")
+    draft.act(Failed(roll.request, problems, roll.change, restored))
+
+
+def _tell_progress(draft: Draft, roll: Roll) -> None:
+    """What came about in this decision, to whoever waits for the change."""
+    touched = set(_touched(draft, roll))
+    for before in draft.before.entities.values():
+        after = draft.entities.get(before.id)
+        is_over = after is None or after.incarnation != before.incarnation or not after.is_live
+        if before.pool in touched and before.state is State.DRAINING and is_over:
+            draft.act(Tell(roll.request, f"{before.id} drained"))
+    for entity in draft.entities.values():
+        earlier = draft.before.entities.get(entity.id)
+        was_ready = earlier is not None and earlier.state is State.READY
+        if entity.pool in touched and entity.state is State.READY and not was_ready:
+            draft.act(Tell(roll.request, f"{entity.id} ready"))
