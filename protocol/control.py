@@ -109,20 +109,9 @@ class DumpStacks(Request, frozen=True, kw_only=True, tag="dump"):
     entity: Name
 
 
-ControlRequest = (
-    GetStatus
-    | GetPlan
-    | GetChanges
-    | Reload
-    | Scale
-    | Restart
-    | DrainPool
-    | ResumePool
-    | QuietEntity
-    | EvictExecutions
-    | Stop
-    | DumpStacks
-)
+ChangeRequest = Reload | Scale | Restart | DrainPool | ResumePool | QuietEntity
+
+ControlRequest = GetStatus | GetPlan | GetChanges | ChangeRequest | EvictExecutions | Stop | DumpStacks
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -1,29 +1,41 @@
-"""`reload`, `restart`, `stop`: commands that the supervisor carries out by itself once it accepted them."""
+"""`reload`, `restart`, `stop`: commands that the supervisor carries out by itself once it accepted them, and
+how any change is followed."""
 
 import click
 
-from temporal_fleet.protocol.control import Accepted, ControlRequest, Reload, Restart, Stop
+from temporal_fleet.protocol.control import Accepted, ChangeRequest, Reload, Restart, Stop
 from temporal_fleet.supervisor.cli.client import Supervisor, SupervisorGone, find, new_id
-from temporal_fleet.supervisor.cli.completion import targets
-from temporal_fleet.supervisor.cli.failure import Failure, must_exist, say
+from temporal_fleet.supervisor.cli.completion import pools, targets
+from temporal_fleet.supervisor.cli.failure import Failure, Interrupted, must_exist, say
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
 from temporal_fleet.supervisor.cli.presence import Absent, look
-from temporal_fleet.supervisor.cli.watch import until_ended, until_settled
+from temporal_fleet.supervisor.cli.watch import Meanwhile, conclude, until_ended
 
 no_wait_option = click.option(
-    "--no-wait", is_flag=True, help="Return when the fleet has accepted, not when it is done."
+    "--no-wait", is_flag=True, help="Return when the change is in force, not when the fleet has converged."
 )
 
 
 @click.command()
 @fleet_options
+@click.option(
+    "--force",
+    metavar="POOL",
+    multiple=True,
+    shell_complete=pools,
+    help="Replace the entities of this pool, with newly imported code, though nothing changed. "
+    "May be repeated.",
+)
 @no_wait_option
-def reload(place: Place, no_wait: bool) -> None:
-    """Make the fleet follow its config file.
+def reload(place: Place, force: tuple[str, ...], no_wait: bool) -> None:
+    """Make the fleet follow its config file and the code of its programs.
 
-    A file with errors, or a program that cannot be imported, changes nothing."""
+    A file with errors, or a program that cannot be imported, changes nothing. When new entities do not become
+    ready, the change is taken back: the old ones never left. `plan` tells beforehand what is to be done."""
     with Supervisor(place) as supervisor:
-        carry_out(supervisor, Reload(id=new_id()), wait=not no_wait)
+        if force:
+            must_exist("pool", force, [pool.name for pool in supervisor.status().pools])
+        carry_out(supervisor, Reload(id=new_id(), force=list(force), wait=not no_wait))
 
 
 @click.command()
@@ -33,15 +45,15 @@ def reload(place: Place, no_wait: bool) -> None:
 def restart(place: Place, target: str | None, no_wait: bool) -> None:
     """Replace entities one by one.
 
-    TARGET is a pool, all of whose code is imported anew, and where each new entity starts before an old one
-    stops; or an entity, which restarts in place: it drains first, then gets the code that its pool has.
-    Without a TARGET every pool is meant. Clears `failed`."""
+    TARGET is a pool, whose code is imported anew where it changed, and where each new entity starts before an
+    old one stops; or an entity, which restarts in place: it drains first, then gets the code that its pool
+    has. Without a TARGET every pool is meant. Clears `failed`."""
     with Supervisor(place) as supervisor:
         if target is not None:
             report = supervisor.status()
             known = [*(pool.name for pool in report.pools), *(entity.id for entity in report.entities)]
             must_exist("pool or entity", [target], known)
-        carry_out(supervisor, Restart(id=new_id(), target=target), wait=not no_wait)
+        carry_out(supervisor, Restart(id=new_id(), target=target, wait=not no_wait))
 
 
 @click.command()
@@ -71,10 +83,19 @@ def _confirm_gone(place: Place) -> None:
             raise Failure(f"another supervisor has taken {place.run.path} over already")
 
 
-def carry_out(supervisor: Supervisor, request: ControlRequest, *, wait: bool) -> None:
-    """Sends a request for a change, tells what is said about it, waits until the fleet has followed."""
-    say(supervisor.ask(request, Accepted).message)
-    if wait:
-        until_settled(supervisor)
+def carry_out(supervisor: Supervisor, request: ChangeRequest) -> None:
+    """Asks for a change and tells what becomes of it: until the fleet has converged, or, where the request
+    does not wait, until it is in force.
+
+    Raises Refused, ChangeFailed, Interrupted on Ctrl-C.
+    """
+    try:
+        accepted = supervisor.ask(request, Accepted, meanwhile=Meanwhile())
+    except KeyboardInterrupt:
+        say(f"\nthe fleet goes on by itself; look at it with: {supervisor.place.command('changes')}")
+        raise Interrupted from None
+    say(accepted.message)
+    if request.wait:
+        conclude(supervisor)
     else:
-        say(f"look at it with: {supervisor.place.command('status')}")
+        say(f"its outcome: {supervisor.place.command(f'changes {accepted.change}')}")

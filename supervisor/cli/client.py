@@ -6,7 +6,7 @@ command does with a reply does not belong here.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -19,6 +19,8 @@ from temporal_fleet.protocol.control import (
     ControlRequest,
     DumpStacks,
     Event,
+    Failed,
+    GetChanges,
     GetPlan,
     GetStatus,
     Progress,
@@ -44,6 +46,17 @@ R = TypeVar("R", bound=Reply)
 
 class Refused(Problems):
     """The supervisor rejected a request."""
+
+
+class ChangeFailed(Problems):
+    """A change was in force, and could not be carried through. `restored`: what was before it is again."""
+
+    def __init__(
+        self, message: str, problems: Sequence[str], *remedies: str, change: int, restored: bool
+    ) -> None:
+        super().__init__(message, problems, *remedies)
+        self.change = change
+        self.restored = restored
 
 
 class SupervisorGone(Failure):
@@ -123,15 +136,26 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         self._control.close()
         self._context.term()
 
-    def ask(self, request: ControlRequest, expected: type[R], progress: Callable[[str], None] = say) -> R:
-        """The final reply to a request; what is told on the way goes to `progress`.
+    def ask(
+        self,
+        request: ControlRequest,
+        expected: type[R],
+        progress: Callable[[str], None] = say,
+        meanwhile: Callable[[StatusReport], None] | None = None,
+    ) -> R:
+        """The final reply to a request; what is told on the way goes to `progress`, and how the fleet stands
+        while nothing is told, to `meanwhile`.
 
-        Raises Refused when the supervisor rejects it, SupervisorGone, or Failure when it does not answer.
+        Raises Refused when the supervisor rejects it, ChangeFailed, SupervisorGone, or Failure when it does
+        not answer.
         """
         self._send(request)
-        reply = self._await(request, progress)
+        reply = self._await(request, progress, meanwhile)
+        if isinstance(reply, Failed):
+            heading, *problems = reply.problems
+            raise ChangeFailed(heading, problems, change=reply.change, restored=reply.restored)
         if isinstance(reply, Rejected):
-            changes_nothing = isinstance(request, GetStatus | GetPlan | DumpStacks)
+            changes_nothing = isinstance(request, GetStatus | GetPlan | GetChanges | DumpStacks)
             heading = (
                 "the fleet refused:" if changes_nothing else "the fleet refused, and nothing was changed:"
             )
@@ -154,7 +178,12 @@ class Supervisor(AbstractContextManager["Supervisor"]):
     def _send(self, request: ControlRequest) -> None:
         self._control.send(codec.encode(request))
 
-    def _await(self, request: ControlRequest, progress: Callable[[str], None]) -> ControlReply:
+    def _await(
+        self,
+        request: ControlRequest,
+        progress: Callable[[str], None],
+        meanwhile: Callable[[StatusReport], None] | None,
+    ) -> ControlReply:
         heard = pinged = time.monotonic()
         while True:
             silent = time.monotonic() - heard
@@ -168,6 +197,8 @@ class Supervisor(AbstractContextManager["Supervisor"]):
                 heard = time.monotonic()
                 reply = self._receive()
                 if reply.id != request.id:
+                    if meanwhile is not None and isinstance(reply, StatusReply):
+                        meanwhile(reply.report)
                     continue
                 if not isinstance(reply, Progress):
                     return reply

@@ -30,6 +30,10 @@ def entity_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> lis
     return _offered(incomplete, lambda report: [entity.id for entity in report.entities], ctx)
 
 
+def pools(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return _offered(incomplete, lambda report: [pool.name for pool in report.pools], ctx)
+
+
 def targets(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Pools, and entities."""
     return _offered(

@@ -11,9 +11,11 @@ import click
 
 from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.supervisor.cli.change import reload, restart, stop
+from temporal_fleet.supervisor.cli.changes import changes
 from temporal_fleet.supervisor.cli.check import check
 from temporal_fleet.supervisor.cli.completion import PROGRAM, VARIABLE, completion
 from temporal_fleet.supervisor.cli.demo import demo
+from temporal_fleet.supervisor.cli.drain import drain, resume
 from temporal_fleet.supervisor.cli.dump import dump
 from temporal_fleet.supervisor.cli.events import events
 from temporal_fleet.supervisor.cli.evict import evict
@@ -21,6 +23,7 @@ from temporal_fleet.supervisor.cli.executions import executions
 from temporal_fleet.supervisor.cli.failure import say
 from temporal_fleet.supervisor.cli.init import init
 from temporal_fleet.supervisor.cli.plan import plan
+from temporal_fleet.supervisor.cli.quiet import quiet
 from temporal_fleet.supervisor.cli.scale import scale
 from temporal_fleet.supervisor.cli.start import run, up
 from temporal_fleet.supervisor.cli.status import status
@@ -89,6 +92,10 @@ for command in (
     reload,
     scale,
     restart,
+    changes,
+    drain,
+    resume,
+    quiet,
     evict,
     dump,
     stop,

@@ -13,7 +13,7 @@ import click
 from temporal_fleet.protocol.control import Reload, Scale
 from temporal_fleet.supervisor.cli import configuration, plan
 from temporal_fleet.supervisor.cli.change import carry_out, no_wait_option
-from temporal_fleet.supervisor.cli.client import Refused, Supervisor, new_id
+from temporal_fleet.supervisor.cli.client import ChangeFailed, Refused, Supervisor, new_id
 from temporal_fleet.supervisor.cli.completion import pool_sizes
 from temporal_fleet.supervisor.cli.configfile import ConfigFile
 from temporal_fleet.supervisor.cli.failure import Failure, must_exist, say
@@ -50,7 +50,7 @@ def scale(place: Place, pools: dict[str, int], no_wait: bool) -> None:
         if report.fleet.config is None:
             must_exist("pool", pools, [pool.name for pool in report.pools])
             say(f"{place.name} runs without a config file: nothing of this is kept on disk")
-            carry_out(supervisor, Scale(id=new_id(), pools=pools), wait=not no_wait)
+            carry_out(supervisor, Scale(id=new_id(), pools=pools, wait=not no_wait))
         else:
             _scale_file(supervisor, pools, _file_of(place, Path(report.fleet.config)), wait=not no_wait)
 
@@ -66,12 +66,24 @@ def _scale_file(supervisor: Supervisor, pools: dict[str, int], path: Path, *, wa
             say(plan.line(step))
     file.replace(after)
     try:
-        carry_out(supervisor, Reload(id=new_id()), wait=wait)
+        carry_out(supervisor, Reload(id=new_id(), wait=wait))
     except Refused as refused:
-        file.replace(before)
-        raise Refused(
-            refused.message, refused.problems, f"{path} is as it was before", *refused.remedies
-        ) from refused
+        said = _given_back(file, before)
+        raise Refused(refused.message, refused.problems, said, *refused.remedies) from refused
+    except ChangeFailed as failed:
+        # Where a newer change took its place, the file is that one's by now.
+        if failed.restored:
+            failed.remedies = (_given_back(file, before), *failed.remedies)
+        raise
+
+
+def _given_back(file: ConfigFile, text: str) -> str:
+    """Writes what stood there before we did; what became of it, in words."""
+    try:
+        file.replace(text)
+    except Failure as edited:
+        return f"the new sizes still stand in the file: {edited.message}"
+    return f"{file.shown} is as it was before"
 
 
 def _edited(file: ConfigFile, pools: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Waiting until the fleet has done what it accepted, and telling the operator what it still waits for.
+"""How a fleet stands, in words: what a change still waits for, what the fleet lacks, what still drains.
 
 The fleet goes on by itself whether anyone waits or not: nothing here commands it.
 """
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from temporal_fleet.protocol.report import EntityReport, PoolReport, StatusReport
 from temporal_fleet.supervisor.cli.client import Supervisor, SupervisorGone
-from temporal_fleet.supervisor.cli.failure import Failure, Interrupted, Problems, say
+from temporal_fleet.supervisor.cli.failure import Interrupted, say
 from temporal_fleet.supervisor.cli.human import count, listed
 
 _ASK_EVERY = 0.3
 
-_ON_THE_WAY = ("waiting", "starting", "draining", "quiet", "backoff")
+_ON_THE_WAY = ("waiting", "starting", "draining", "backoff")
 _AT_REST = ("ready", "stopped", "failed")
 
 
@@ -47,38 +47,31 @@ def progress_of(report: StatusReport) -> Pending | Settled:
     return Settled(shortfalls)
 
 
-def until_settled(supervisor: Supervisor) -> None:
-    """Returns when every pool is as its config asks.
+class Meanwhile:
+    """Tells what a change still waits for, while nothing else is told of it."""
 
-    Raises Problems when the fleet came to rest short of that, Interrupted on Ctrl-C.
-    """
-    tell = _Teller("waiting for ")
-    try:
-        while True:
-            report = supervisor.status()
-            if report.fleet.state in ("draining", "stopped"):
-                raise Failure(f"the fleet {report.fleet.name} is being stopped")
-            now = progress_of(report)
-            if isinstance(now, Settled):
-                break
-            tell(now.what)
-            if supervisor.ended_within(_ASK_EVERY):
-                raise Failure(f"the supervisor (PID {supervisor.pid}) ended; its last log lines say why")
-    except KeyboardInterrupt:
-        say(f"\nthe fleet goes on by itself; look at it with: {supervisor.place.command('status')}")
-        raise Interrupted from None
-    if now.shortfalls:
-        raise Problems(
-            f"the fleet {report.fleet.name} took the change, and is short of it:",
-            now.shortfalls,
-            *_remedies(supervisor, report),
-            f"look at it with: {supervisor.place.command('status')}",
-        )
+    def __init__(self) -> None:
+        self._tell = _Teller("waiting for ")
+
+    def __call__(self, report: StatusReport) -> None:
+        now = progress_of(report)
+        if isinstance(now, Pending):
+            self._tell(now.what)
+
+
+def conclude(supervisor: Supervisor) -> None:
+    """Says how the fleet stands after a change that was carried through, and what it lacks all the same."""
+    report = supervisor.status()
     total = sum(pool.ready for pool in report.pools)
     say(
         f"{report.fleet.name}: generation {report.fleet.generation}, {count(len(report.pools), 'pool')}, "
         f"{count(total, 'entity', 'entities')} ready"
     )
+    now = progress_of(report)
+    if isinstance(now, Settled) and now.shortfalls:
+        say("the change is made; what the fleet lacks has other reasons:")
+        for line in (*now.shortfalls, *_remedies(supervisor, report)):
+            say(f"  {line}")
 
 
 def until_ended(supervisor: Supervisor) -> None:
@@ -119,7 +112,7 @@ def _at_rest(pool: PoolReport, entities: list[EntityReport]) -> int:
 
 def _entity(entity: EntityReport) -> str:
     words = f"{entity.id} {entity.state}"
-    if entity.state in ("draining", "quiet") and entity.inflight_activities:
+    if entity.state == "draining" and entity.inflight_activities:
         words += f" ({count(entity.inflight_activities, 'activity', 'activities')})"
     if entity.state == "backoff" and entity.reason:
         words += f" ({entity.reason})"

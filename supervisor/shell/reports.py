@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from temporal_fleet.protocol.report import (
+    ChangeReport,
     ClusterReport,
     EntityReport,
     ExitReport,
@@ -15,6 +16,7 @@ from temporal_fleet.protocol.report import (
 )
 from temporal_fleet.supervisor.core.estate import ActivityKey, Recovery, Suspect
 from temporal_fleet.supervisor.core.fleet import Entity, Exit, Fleet
+from temporal_fleet.supervisor.core.ledger import Ledger
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason, ready_count
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.vitals import Vitals
@@ -92,6 +94,22 @@ def status(
         suspects_total=len(suspects),
         recoveries_total=len(recoveries),
     )
+
+
+def changes(ledger: Ledger, change: int | None, now: float) -> list[ChangeReport]:
+    """The newest first; of one id, that one alone, if it is there (still)."""
+    chosen = [order for order in reversed(ledger) if change is None or order.id == change]
+    return [
+        ChangeReport(
+            id=order.id,
+            command=order.command,
+            state=order.state.value,
+            message=order.message,
+            asked_at=time.time() - (now - order.asked_at),
+            seconds=(now if order.ended_at is None else order.ended_at) - order.asked_at,
+        )
+        for order in chosen
+    ]
 
 
 def _entity(

@@ -20,6 +20,7 @@ from temporal_fleet.protocol.control import (
     ControlReply,
     ControlRequest,
     DumpStacks,
+    Failed,
     GetPlan,
     GetStatus,
     PlanReply,
@@ -201,20 +202,21 @@ def test_progress_is_told_and_the_end_is_waited_for(command: Command, run_dir: P
         pools=[pool(desired=2, ready=1)],
         entities=[entity(), entity("orders-2", state="starting")],
     )
-    settled = report(
-        pools=[pool(desired=2, ready=2)],
-        entities=[entity(), entity("orders-2")],
-    )
-    # While it is told to wait, twice; then all is well.
-    statuses = itertools.chain([rolling, rolling], itertools.repeat(settled))
+    settled = report(pools=[pool(desired=2, ready=2)], entities=[entity(), entity("orders-2")])
+    asked: list[Restart] = []
+    seen = [report(pools=[pool()]), rolling, rolling]
 
     def answer(request: ControlRequest) -> Iterator[ControlReply]:
-        if isinstance(request, GetStatus):
-            yield StatusReply(id=request.id, report=next(statuses))
-        else:
-            assert request == Restart(id=request.id, target="orders")
+        """It has converged once the command has asked twice for a sign of life."""
+        if isinstance(request, Restart):
+            assert request == Restart(id=request.id, target="orders", wait=True)
+            asked.append(request)
             yield Progress(id=request.id, message="imports shop.orders")
-            yield Accepted(id=request.id, message="replaces 2 entities", generation=4)
+            yield Progress(id=request.id, message="replaces 2 entities")
+            return
+        yield StatusReply(id=request.id, report=seen.pop(0) if seen else settled)
+        if asked and not seen:
+            yield Accepted(id=asked.pop().id, message="restarted", generation=4, change=7)
 
     with stand_in(run_dir, answer):
         done = command("restart", "orders", *SHOP)
@@ -223,11 +225,61 @@ def test_progress_is_told_and_the_end_is_waited_for(command: Command, run_dir: P
         "imports shop.orders",
         "replaces 2 entities",
         "waiting for orders-2 starting",
+        "restarted",
         "shop: generation 3, 1 pool, 2 entities ready",
     ]
 
 
-def test_a_fleet_that_comes_to_rest_short_of_its_config(command: Command, run_dir: Path) -> None:
+def test_who_does_not_wait_is_told_how_to_ask_for_the_outcome(command: Command, run_dir: Path) -> None:
+    def accept(request: ControlRequest) -> ControlReply | None:
+        assert isinstance(request, Reload)
+        assert not request.wait
+        return Accepted(id=request.id, message="starts orders-2", generation=4, change=7)
+
+    with stand_in(run_dir, answers(report(), accept)):
+        done = command("reload", "--no-wait", *SHOP)
+    assert done.status == 0, done
+    assert done.err.splitlines() == [
+        "starts orders-2",
+        "its outcome: temporal-fleet changes 7 --fleet shop",
+    ]
+
+
+def test_ctrl_c_leaves_the_change_going_on(command: Command, run_dir: Path) -> None:
+    def never_ends(request: ControlRequest) -> Iterator[ControlReply]:
+        if isinstance(request, Reload):
+            yield Progress(id=request.id, message="starts orders-2")
+        else:
+            yield StatusReply(id=request.id, report=report())
+
+    with stand_in(run_dir, never_ends), command.running("reload", *SHOP) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline() == "starts orders-2\n"
+        waiting.send_signal(signal.SIGINT)
+        _, err = waiting.communicate(timeout=20)
+    assert waiting.returncode == 130
+    assert "the fleet goes on by itself; look at it with: temporal-fleet changes --fleet shop" in err
+
+
+def test_a_change_that_was_taken_back_fails_the_command(command: Command, run_dir: Path) -> None:
+    def fail(request: ControlRequest) -> Iterator[ControlReply]:
+        if isinstance(request, GetStatus):
+            yield StatusReply(id=request.id, report=report(pools=[pool()], entities=[entity()]))
+        else:
+            yield Progress(id=request.id, message="follows")
+            problems = ["reload failed: orders-2: no such plugin", "the fleet is as it was before"]
+            yield Failed(id=request.id, problems=problems, change=7, restored=True)
+
+    with stand_in(run_dir, fail):
+        done = [command("reload", *SHOP), command("restart", *SHOP), command("drain", "orders", *SHOP)]
+    for each in done:
+        assert each.status == 1, each
+        assert each.err == (
+            "follows\nError: reload failed: orders-2: no such plugin\nthe fleet is as it was before\n"
+        )
+
+
+def test_what_a_fleet_lacks_for_other_reasons_is_told(command: Command, run_dir: Path) -> None:
     short = report(
         state="degraded",
         pools=[pool(desired=2, ready=1)],
@@ -239,29 +291,9 @@ def test_a_fleet_that_comes_to_rest_short_of_its_config(command: Command, run_di
 
     with stand_in(run_dir, answers(short, accept)):
         done = command("reload", *SHOP)
-        not_waited = command("reload", "--no-wait", *SHOP)
-    assert done.status == 1, done
+    assert done.status == 0, done
     assert "pool orders: 1 of 2 ready: orders-2 failed: 11 crashes within 60 s" in done.err
-    assert not_waited.status == 0, not_waited
-
-
-def test_a_new_revision_that_fails_is_told_and_fails_the_command(command: Command, run_dir: Path) -> None:
-    stands = report(
-        state="degraded",
-        reason="no such plugin",
-        pools=[pool()],
-        entities=[entity(), entity("orders-2", state="failed", reason="no such plugin")],
-    )
-
-    def accept(request: ControlRequest) -> ControlReply | None:
-        return Accepted(id=request.id, message="follows", generation=4)
-
-    with stand_in(run_dir, answers(stands, accept)):
-        done = [command("reload", *SHOP), command("restart", *SHOP), command("scale", "orders=1", *SHOP)]
-    for each in done:
-        assert each.status == 1, each
-        assert "orders-2 failed: no such plugin; the old entities run on" in each.err
-        assert "mend it, then: temporal-fleet restart orders --fleet shop" in each.err
+    assert "mend it, then: temporal-fleet restart orders --fleet shop" in done.err
 
 
 def test_the_plan(command: Command, run_dir: Path) -> None:
@@ -401,6 +433,9 @@ def test_completion_offers_what_runs(command: Command, run_dir: Path) -> None:
         assert offered("dump --fleet shop or") == ["orders-1"]
         assert offered("restart --fleet shop b") == ["billing", "billing-1"]
         assert offered("scale --fleet shop or") == ["orders=1"]
+        assert offered("drain --fleet shop b") == ["billing"]
+        assert offered("reload --fleet shop --force or") == ["orders"]
+        assert offered("quiet --fleet shop b") == ["billing-1"]
         assert offered("evict --fleet shop or") == ["orders", "orders-1"]
         assert offered("executions --fleet shop billing-") == ["billing-1"]
         assert offered("status --fleet s") == ["shop"]

@@ -13,6 +13,7 @@ from temporal_fleet.protocol.control import (
     Accepted,
     ControlReply,
     ControlRequest,
+    Failed,
     GetPlan,
     PlanReply,
     Rejected,
@@ -41,7 +42,14 @@ def file(folder: Path) -> Path:
     return file
 
 
-def fleet(file: Path | None, *, rejects: bool = False, pending: tuple[StepReport, ...] = ()) -> Answer:
+def fleet(
+    file: Path | None,
+    *,
+    rejects: bool = False,
+    fails: bool = False,
+    restores: bool = False,
+    pending: tuple[StepReport, ...] = (),
+) -> Answer:
     """A fleet with this file, that is always settled. It reads its file when it is told to reload."""
 
     def other(request: ControlRequest) -> ControlReply | None:
@@ -51,6 +59,10 @@ def fleet(file: Path | None, *, rejects: bool = False, pending: tuple[StepReport
             case Reload() if rejects:
                 assert file is not None
                 return Rejected(id=request.id, problems=["shop.orders: cannot be imported"])
+            case Reload() if fails:
+                assert request.wait
+                problems = ["reload failed: orders-2: no such plugin"]
+                return Failed(id=request.id, problems=problems, change=7, restored=restores)
             case Reload():
                 assert file is not None
                 return Accepted(id=request.id, message=f"read {len(file.read_text())} bytes", generation=4)
@@ -98,6 +110,25 @@ def test_gives_the_file_back_when_the_fleet_refuses(command: Command, run_dir: P
     assert "shop.orders: cannot be imported" in refused.err
     assert "fleet.toml is as it was before" in refused.err
     assert file.read_text() == TEXT
+
+
+def test_gives_the_file_back_when_the_change_is_taken_back(
+    command: Command, run_dir: Path, file: Path
+) -> None:
+    with stand_in(run_dir, fleet(file, fails=True, restores=True)):
+        failed = command("scale", "orders=6")
+    assert failed.status == 1, failed
+    assert "reload failed: orders-2: no such plugin" in failed.err
+    assert "fleet.toml is as it was before" in failed.err
+    assert file.read_text() == TEXT
+
+
+def test_leaves_the_file_to_a_newer_change(command: Command, run_dir: Path, file: Path) -> None:
+    with stand_in(run_dir, fleet(file, fails=True)):
+        superseded = command("scale", "orders=6")
+    assert superseded.status == 1, superseded
+    assert "as it was before" not in superseded.err
+    assert file.read_text() == SCALED
 
 
 def test_leaves_a_file_that_would_not_hold(command: Command, run_dir: Path, file: Path) -> None:

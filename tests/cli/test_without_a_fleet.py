@@ -15,7 +15,8 @@ from tests.cli.command import ARGV, Command
 
 COMMANDS = (
     *("demo", "run", "init", "check", "up", "status", "executions", "events"),
-    *("plan", "reload", "scale", "restart", "evict", "dump", "stop", "completion"),
+    *("plan", "reload", "scale", "restart", "changes", "drain", "resume", "quiet"),
+    *("evict", "dump", "stop", "completion"),
 )
 OPERATOR_COMMANDS = (
     ("status",),
@@ -29,6 +30,10 @@ OPERATOR_COMMANDS = (
     ("reload",),
     ("scale", "orders=3"),
     ("restart",),
+    ("changes",),
+    ("drain", "orders"),
+    ("resume", "orders"),
+    ("quiet", "orders-1"),
     ("dump", "orders-1"),
     ("stop",),
 )
@@ -195,6 +200,10 @@ def test_a_run_directory_whose_path_is_too_long_for_sockets(command: Command, fo
         ("scale",),
         ("executions", "--sort", "size"),
         ("evict", "--all"),
+        ("changes", "0"),
+        ("changes", "reload"),
+        ("drain",),
+        ("quiet", "orders-1", "orders-2"),
         ("evict", "orders", "--fleet", "shop"),
         ("run", "shop.orders"),
         ("run", "shop.orders", "-q", "orders", "-n", "-1"),

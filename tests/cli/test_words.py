@@ -69,6 +69,11 @@ def test_what_a_fleet_still_waits_for(status: StatusReport, pending: str) -> Non
     assert pending in found.what
 
 
+def test_an_entity_that_stays_for_a_look_is_not_waited_for() -> None:
+    looked_at = report(pools=[pool()], entities=[entity(), entity("orders-2", state="quiet")])
+    assert progress_of(looked_at) == Settled(())
+
+
 def test_a_settled_fleet_tells_where_it_is_short() -> None:
     assert progress_of(report(pools=[pool()], entities=[entity()])) == Settled(())
     short = report(pools=[pool(ready=0, reason="no luck")], entities=[entity(state="stopped")])
