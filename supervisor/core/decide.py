@@ -4,6 +4,7 @@ moves."""
 
 from temporal_fleet.supervisor.core import (
     changes,
+    credentials,
     deaths,
     events,
     eviction,
@@ -12,6 +13,7 @@ from temporal_fleet.supervisor.core import (
     memory,
     poison,
     recoveries,
+    roll,
 )
 from temporal_fleet.supervisor.core.actions import Action, Finish, Level
 from temporal_fleet.supervisor.core.draft import Draft
@@ -22,6 +24,8 @@ from temporal_fleet.supervisor.core.fleet import (
     HelperState,
     Phase,
     Pool,
+    Standing,
+    effective,
     live,
 )
 from temporal_fleet.supervisor.core.moves import moves, why_outdated
@@ -42,6 +46,9 @@ def decide(fleet: Fleet, event: events.Event, now: float) -> tuple[Fleet, tuple[
         eviction.expire(draft)
         recoveries.expire(draft)
         _reconcile(draft)
+        if roll.judge(draft):
+            changes.taken_back(draft)
+            _reconcile(draft)
         recoveries.order(draft)
     return draft.result()
 
@@ -51,7 +58,8 @@ def next_deadline(fleet: Fleet) -> float | None:
     due = [lives.deadline(entity, fleet.pools.get(entity.pool)) for entity in fleet.entities.values()]
     due += [eviction.deadline(entity) for entity in fleet.entities.values()]
     due += [helper.deadline for helper in fleet.helpers.values()]
-    due += [fleet.recover_by, *(recoveries.deadline(open_) for open_ in fleet.recoveries.values())]
+    due += [recoveries.deadline(open_) for open_ in fleet.recoveries.values()]
+    due += [roll.deadline(fleet), fleet.recover_by]
     return min((moment for moment in due if moment is not None), default=None)
 
 
@@ -90,7 +98,14 @@ def _dispatch(draft: Draft, event: events.Event) -> None:
         case events.Started():
             changes.start(draft, event)
             poison.remember(draft, event.suspects)
-        case events.ReloadRequested() | events.ScaleRequested() | events.RestartRequested():
+        case (
+            events.ReloadRequested()
+            | events.ScaleRequested()
+            | events.RestartRequested()
+            | events.DrainRequested()
+            | events.ResumeRequested()
+            | events.QuietRequested()
+        ):
             changes.request(draft, event)
         case events.StopRequested():
             _stop(draft, event)
@@ -102,6 +117,8 @@ def _dispatch(draft: Draft, event: events.Event) -> None:
             eviction.evicted(draft, event)
         case events.ClusterChanged():
             _cluster_changed(draft, event)
+        case events.CredentialsTried():
+            credentials.tried(draft, event)
         case events.Stalled():
             _forgive(draft)
 
@@ -136,6 +153,7 @@ def _forgive(draft: Draft) -> None:
         else:
             draft.set(entity, heartbeat=draft.now, pressure_since=draft.now)
     recoveries.forgive(draft, draft.now + STALL_GRACE)
+    roll.forgive(draft, draft.now + STALL_GRACE)
     if draft.recover_by is not None:
         draft.recover_by = max(draft.recover_by, draft.now + STALL_GRACE)
     for helper in tuple(draft.helpers.values()):
@@ -146,7 +164,7 @@ def _forgive(draft: Draft) -> None:
 def _reconcile(draft: Draft) -> None:
     if draft.phase is Phase.RUNNING:
         for pool in draft.pools.values():
-            _reconcile_pool(draft, pool)
+            _reconcile_pool(draft, effective(pool, draft.drained))
         for entity in tuple(draft.entities.values()):
             if entity.pool not in draft.pools:
                 _dismiss(draft, entity, "its pool is not in the config")
@@ -164,14 +182,20 @@ def _reconcile(draft: Draft) -> None:
 
 def _reconcile_pool(draft: Draft, pool: Pool) -> None:
     first = moves(pool, draft.members(pool.name))
-    for ordinal in first.add:
+    for ordinal in (*first.add, *first.stand_in):
         place = f"{pool.name}-{ordinal}"
-        draft.entities[place] = Entity(place, pool.name, ordinal, State.WAITING, draft.now)
+        standing = Standing.MEMBER if ordinal in first.add else Standing.STAND_IN
+        draft.entities[place] = Entity(place, pool.name, ordinal, State.WAITING, draft.now, standing)
+    for place in first.promote:
+        draft.set(draft.entities[place], standing=Standing.MEMBER)
     for place in first.remove:
         del draft.entities[place]
-    for place in first.leave:
+    for place in first.replace:
         entity = draft.entities[place]
-        lives.tell_leave(draft, entity, why_outdated(pool, entity) or "fewer entities are wanted")
+        lives.tell_leave(draft, entity, why_outdated(pool, entity))
+    for place in first.retire:
+        entity = draft.entities[place]
+        lives.retire(draft, entity, why_outdated(pool, entity) or _why_surplus(entity))
     server = draft.helpers.get(pool.fork_server)
     if server is None:
         return
@@ -185,8 +209,13 @@ def _reconcile_pool(draft: Draft, pool: Pool) -> None:
             lives.begin(draft, draft.entities[place], pool)
 
 
+def _why_surplus(entity: Entity) -> str:
+    stood_in = entity.standing is Standing.STAND_IN
+    return "whom it stood in for are replaced" if stood_in else "fewer entities are wanted"
+
+
 def _dismiss(draft: Draft, entity: Entity, why: str) -> None:
     if not entity.is_live:
         del draft.entities[entity.id]
     elif entity.state is not State.DRAINING:
-        lives.tell_leave(draft, entity, why)
+        lives.retire(draft, entity, why)

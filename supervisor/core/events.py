@@ -256,6 +256,15 @@ class ClusterChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialsTried:
+    """Changed credentials were found, and tried, by an entity or (None) by the agent."""
+
+    life: Life | None
+    problem: str
+    """Why they are not used; empty: they are in use."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stalled:
     """The supervisor itself stood still for so many seconds: nobody's silence in that time counts."""
 
@@ -294,6 +303,7 @@ Event = (
     | ClosedFound
     | Evicted
     | ClusterChanged
+    | CredentialsTried
     | Stalled
     | Tick
 )

@@ -8,11 +8,20 @@ from temporal_fleet.supervisor.core.actions import (
     KillHelper,
     Level,
     TellDrain,
+    TellQuiet,
     Welcome,
 )
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.estate import Life
-from temporal_fleet.supervisor.core.fleet import Entity, HelperKey, Leaving, Pool, Pressure
+from temporal_fleet.supervisor.core.fleet import (
+    Entity,
+    HelperKey,
+    Leaving,
+    Load,
+    Pool,
+    Pressure,
+    Standing,
+)
 from temporal_fleet.supervisor.core.states import Change, State
 
 KILL_AFTER_DRAIN = 5.0
@@ -63,6 +72,8 @@ def greeted(draft: Draft, event: events.Greeted) -> None:
     draft.set(entity, pid=event.pid, heartbeat=draft.now)
     if entity.state is State.DRAINING:
         draft.act(TellDrain(event.entity, event.incarnation))
+    elif entity.state is State.QUIET:
+        draft.act(TellQuiet(event.entity, event.incarnation))
 
 
 def became_ready(draft: Draft, event: events.BecameReady) -> None:
@@ -78,7 +89,7 @@ def became_ready(draft: Draft, event: events.BecameReady) -> None:
 
 def heard(draft: Draft, event: events.Heard) -> None:
     if entity := draft.life(event.entity, event.incarnation):
-        draft.set(entity, heartbeat=draft.now)
+        draft.set(entity, heartbeat=draft.now, load=Load(event.activities, event.cached))
 
 
 def left_by_itself(draft: Draft, event: events.LeftByItself) -> None:
@@ -118,6 +129,26 @@ def tell_leave(draft: Draft, entity: Entity, why: str) -> None:
     draft.emit("entity.draining", Level.INFO, f"drains: {why}", entity)
 
 
+def retire(draft: Draft, entity: Entity, why: str) -> None:
+    """Order an entity to drain, and have nobody come after it."""
+    tell_leave(draft, draft.set(entity, standing=Standing.RETIRED), why)
+
+
+def tell_quiet(draft: Draft, entity: Entity) -> None:
+    """Order an entity that is ready to stop polling and to go on with what it has. Its place in the pool is
+    another's from now on."""
+    quiet = draft.change(
+        entity,
+        Change.GO_QUIET,
+        standing=Standing.RETIRED,
+        recycle="",
+        pressure=Pressure.NONE,
+        reason=f"quiet: polls no more; to end it: temporal-fleet restart {entity.id}",
+    )
+    draft.act(TellQuiet(entity.id, entity.incarnation))
+    draft.emit("entity.quiet", Level.INFO, "stops polling, and goes on with what it has", quiet)
+
+
 def kill_now(draft: Draft, entity: Entity) -> None:
     """`stop --now`: a live entity is killed in this very decision."""
     if entity.state is not State.DRAINING:
@@ -153,8 +184,8 @@ def expire(draft: Draft) -> None:
             _dump(draft, entity)
             told = f"no heartbeat for {silence:.1f} s: is killed"
             draft.emit("entity.hung", Level.ERROR, told, entity)
-            ready = entity.state is State.READY
-            leaving = _leave(draft, entity, Leaving.HUNG, DUMP_BEFORE_KILL) if ready else entity
+            stays = entity.state is not State.DRAINING
+            leaving = _leave(draft, entity, Leaving.HUNG, DUMP_BEFORE_KILL) if stays else entity
             limit = draft.now + DUMP_BEFORE_KILL
             why = Leaving.STUCK if entity.leaving is Leaving.ORDERED else Leaving.HUNG
             draft.set(leaving, leaving=why, deadline=limit, reason=told)
@@ -185,7 +216,7 @@ def _hangs_at(entity: Entity, pool: Pool | None) -> float | None:
     """When silence becomes a hang; None where it means nothing."""
     if pool is None:
         return None
-    if entity.state is State.READY:
+    if entity.state in {State.READY, State.QUIET}:
         return entity.heartbeat + pool.hang
     if entity.leaving in {Leaving.ORDERED, Leaving.ITSELF}:
         # Its heart stops before its end: exit hooks of the program may still run.

@@ -4,18 +4,33 @@ told of a change before it is made stands in plan.
 `moves` keeps no memory of a roll under way: it looks at the places as they are. So a roll that was
 interrupted, by a death or by the next reload, goes on to the newest wish from wherever it stands.
 
-The wanted places are 1..desired. A surge place has an ordinal above; it comes while places are outdated,
-and goes when all that are wanted are new.
+The wanted places are those of the pool's places that are worth most, as many as it is to have; which ordinals
+they have does not matter. While wanted ones are outdated there are stand-ins too; when all that are wanted
+are new, the stand-ins go, so that a roll ends with the places that it began with. A retired place is none of
+the pool's any more: it is left alone until it is empty.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 
 from temporal_fleet.protocol.exits import Verdict
-from temporal_fleet.supervisor.core.fleet import Entity, Pool
+from temporal_fleet.supervisor.core.fleet import Entity, Pool, Standing
 from temporal_fleet.supervisor.core.states import State
 
 _ON_ITS_WAY = frozenset({State.WAITING, State.STARTING, State.DRAINING, State.BACKOFF})
+_AT_REST = frozenset({State.READY, State.STOPPED, State.FAILED})
+_WORTH = {
+    State.READY: 0,
+    State.STARTING: 1,
+    State.WAITING: 2,
+    State.BACKOFF: 3,
+    State.DRAINING: 4,
+    State.STOPPED: 5,
+    State.FAILED: 6,
+}
+"""Whom a pool keeps, the first to the last, when it is to have fewer places. One that drains and is no
+retired one has a life to come; one that gave up has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,33 +39,82 @@ class Moves:
 
     add: tuple[int, ...] = ()
     """Ordinals of places to make."""
+    stand_in: tuple[int, ...] = ()
+    """Ordinals of places to make for the time of a roll."""
+    promote: tuple[str, ...] = ()
+    """Stand-ins that are wanted for good."""
     remove: tuple[str, ...] = ()
     """Places without a process that are not wanted."""
-    leave: tuple[str, ...] = ()
-    """Entities to drain."""
+    replace: tuple[str, ...] = ()
+    """Entities to drain, each to be followed by another."""
+    retire: tuple[str, ...] = ()
+    """Entities to drain for good."""
     start: tuple[str, ...] = ()
     """Waiting places that may get a process, as far as the pool goes."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The places of a pool that are not retired, the most worth first."""
+
+    wanted: Sequence[Entity]
+    surplus: Sequence[Entity]
+    """Stand-ins are the last of them."""
+    outdated: int
+    """Of the wanted ones."""
+
+    def stand_ins(self, pool: Pool) -> Sequence[Entity]:
+        """Those of the surplus that are of use for now."""
+        made = [e for e in self.surplus if e.standing is Standing.STAND_IN]
+        return made[: min(pool.rollout.max_surge, self.outdated)]
+
+
 def moves(pool: Pool, places: Sequence[Entity]) -> Moves:
     """The next moves in a pool. Its places, by ordinal, in any state."""
-    rolling = sum(e.ordinal <= pool.desired and is_outdated(pool, e) for e in places)
-    last = pool.desired + min(pool.rollout.max_surge, rolling)
-    running = sum(e.is_live for e in places)
-    room = max(0, pool.desired + pool.rollout.max_surge - running)
-    waiting = [e.id for e in places if e.state is State.WAITING and e.ordinal <= last]
+    sorted_out = _sort_out(pool, places)
+    wanted, surplus = sorted_out.wanted, sorted_out.surplus
+    stand_ins = sorted_out.stand_ins(pool)
+    kept = {e.id for e in (*wanted, *stand_ins)}
+    # What is live and too much stands in as well as one that was made for it.
+    standing_in = sum(e.is_live or e.id in kept for e in surplus)
+    lacking = min(pool.rollout.max_surge, sorted_out.outdated) - standing_in
     present = {e.ordinal for e in places}
+    add = tuple(islice(_free(present, 1), pool.desired - len(wanted)))
+    above = max((e.ordinal for e in wanted), default=0) + 1
+    stand_in = tuple(islice(_free({*present, *add}, above), max(0, lacking)))
+    running = sum(e.is_live and e.state is not State.QUIET for e in places)
+    room = max(0, pool.desired + pool.rollout.max_surge - running)
+    waiting = [e.id for e in (*sorted(wanted, key=_ordinal), *stand_ins) if e.state is State.WAITING]
+    replace, retire = _leave(pool, sorted_out)
     return Moves(
-        add=tuple(n for n in range(1, last + 1) if n not in present),
-        remove=tuple(e.id for e in places if not e.is_live and e.ordinal > last),
-        leave=_leave(pool, [e for e in places if e.is_live or e.ordinal <= last], rolling > 0),
+        add=add,
+        stand_in=stand_in,
+        promote=tuple(e.id for e in wanted if e.standing is Standing.STAND_IN),
+        remove=tuple(e.id for e in places if not e.is_live and e.id not in kept),
+        replace=replace,
+        retire=retire,
         start=tuple(waiting[:room]),
+    )
+
+
+def is_settled(pool: Pool, places: Sequence[Entity]) -> bool:
+    """Whether the pool has what it is to have and nothing is under way: every wanted place is there, current,
+    and at rest (ready, or ended for good, or given up), nobody drains, and nothing is too much. What is
+    recycled meanwhile does not count, nor do quiet ones."""
+    sorted_out = _sort_out(pool, places)
+    stand_ins = {e.id for e in sorted_out.stand_ins(pool)}
+    return (
+        len(sorted_out.wanted) == pool.desired
+        and all(e.state is not State.DRAINING for e in places)
+        and all(e.state in _AT_REST and _is_current(pool, e) for e in sorted_out.wanted)
+        and all(e.id in stand_ins and _is_current(pool, e) for e in sorted_out.surplus)
     )
 
 
 def is_outdated(pool: Pool, entity: Entity) -> bool:
     """Whether it is to be replaced, and nobody told it yet."""
-    return entity.is_live and entity.state is not State.DRAINING and why_outdated(pool, entity) != ""
+    leaves = entity.state is State.DRAINING or entity.standing is Standing.RETIRED
+    return entity.is_live and not leaves and why_outdated(pool, entity) != ""
 
 
 def why_outdated(pool: Pool, entity: Entity) -> str:
@@ -58,30 +122,46 @@ def why_outdated(pool: Pool, entity: Entity) -> str:
     return "outdated" if entity.version != pool.version else entity.recycle
 
 
-def _leave(pool: Pool, places: Sequence[Entity], rolling: bool) -> tuple[str, ...]:
-    """Who is to drain, without ever taking the pool below what it must keep ready.
+def _sort_out(pool: Pool, places: Sequence[Entity]) -> _Places:
+    """Whoever leaves the wanted ones for the surplus costs least: it holds nothing, or is outdated, or has
+    the fewest activities in hand, then the fewest executions in its cache; else the highest ordinal goes."""
+    present = [e for e in places if e.standing is not Standing.RETIRED]
+
+    def worth(entity: Entity) -> tuple[object, ...]:
+        load = entity.load
+        held = (is_outdated(pool, entity), -load.activities, -load.cached, entity.ordinal)
+        return (entity.standing is Standing.STAND_IN, _WORTH[entity.state], *held)
+
+    ordered = sorted(present, key=worth)
+    wanted = ordered[: pool.desired]
+    return _Places(wanted, ordered[pool.desired :], sum(is_outdated(pool, e) for e in wanted))
+
+
+def _leave(pool: Pool, places: _Places) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Who is to be replaced, and who to retire, without ever taking the pool below what it must keep ready.
 
     Surplus entities go before the wanted ones, and new surplus stands in until the roll is over.
     """
-    outdated = [e for e in places if is_outdated(pool, e)]
-    candidates = sorted(outdated, key=lambda e: (e.ordinal <= pool.desired, e.ordinal))
+    rolling = places.outdated > 0
+    live = [e for e in reversed(places.surplus) if e.is_live and e.state is not State.DRAINING]
+    unwanted = [e for e in live if is_outdated(pool, e)]
     if not rolling:
-        surplus = (e for e in places if e.ordinal > pool.desired and not why_outdated(pool, e))
-        staying = [e for e in surplus if e.is_live and e.state is not State.DRAINING]
-        candidates += sorted(staying, key=lambda e: -e.ordinal)
-    coming = any(e.state in _ON_ITS_WAY for e in places if e.ordinal <= pool.desired)
-    settled = not rolling and not coming
-    spare = sum(_stands(e) for e in places) - (pool.desired - pool.rollout.max_unavailable)
-    leave = []
-    for entity in candidates:
+        unwanted += [e for e in live if not is_outdated(pool, e)]
+    outdated = sorted((e for e in places.wanted if is_outdated(pool, e)), key=_ordinal)
+    settled = not rolling and not any(e.state in _ON_ITS_WAY for e in places.wanted)
+    there = (*places.wanted, *(e for e in places.surplus if e.is_live))
+    spare = sum(_stands(e) for e in there) - (pool.desired - pool.rollout.max_unavailable)
+    may_go = set()
+    for entity in (*unwanted, *outdated):
         if entity.state is not State.READY:
-            leave.append(entity.id)
-        elif spare > 0:
+            may_go.add(entity.id)
+        elif spare > 0 or settled:
             spare -= 1
-            leave.append(entity.id)
-        elif settled and entity.ordinal > pool.desired:
-            leave.append(entity.id)
-    return tuple(leave)
+            may_go.add(entity.id)
+    return (
+        tuple(e.id for e in outdated if e.id in may_go),
+        tuple(e.id for e in unwanted if e.id in may_go),
+    )
 
 
 def _stands(entity: Entity) -> bool:
@@ -90,3 +170,15 @@ def _stands(entity: Entity) -> bool:
     ended = entity.last_exit
     left = entity.state is State.STOPPED and ended is not None and ended.meaning is Verdict.LEFT
     return left or entity.state is State.READY
+
+
+def _is_current(pool: Pool, entity: Entity) -> bool:
+    return not entity.is_live or entity.version == pool.version
+
+
+def _free(taken: Container[int], first: int) -> Iterator[int]:
+    return (ordinal for ordinal in count(first) if ordinal not in taken)
+
+
+def _ordinal(entity: Entity) -> int:
+    return entity.ordinal
