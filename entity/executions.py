@@ -163,6 +163,14 @@ class Executions:
         """The SDK is done with an execution that was evicted."""
         self.leaving -= 1
 
+    def abandoned(self) -> None:
+        """The SDK's core let the whole cache go, at the end of its Worker, and told nobody."""
+        for execution in self._cached.values():
+            self.evictions += not execution.closed
+            execution.release()
+        self._cached.clear()
+        self._running.clear()
+
     def find(self, run_id: str) -> Execution | None:
         return self._cached.get(run_id)
 

@@ -24,7 +24,7 @@ from temporal_fleet.entity import connection
 from temporal_fleet.entity.evictor import Evictor
 from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.link import Link
-from temporal_fleet.entity.logs import CORE_LOGGER, CoreNoise, configure_logging
+from temporal_fleet.entity.logs import CORE_LOGGER, CoreNoise, LogLevels, configure_logging
 from temporal_fleet.entity.program import LoadedProgram, client_plugins, worker_arguments
 from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.references import ProgramError, resolve, summary
@@ -95,8 +95,8 @@ def _live(spec: EntitySpec, loaded: LoadedProgram) -> ExitCode:
     # What `ps` and `top` show, where they may; the command line is the fork server's.
     with suppress(OSError):
         Path("/proc/self/comm").write_text(spec.entity)
-    log, core_noise = configure_logging(spec)
-    life = _Life(spec, loaded, box, log, core_noise)
+    log, core_noise, log_levels = configure_logging(spec)
+    life = _Life(spec, loaded, box, log, core_noise, log_levels)
     ending = life.run()
     box.write_last_words(ending.reason)
     drained = ending.code in (ExitCode.STOPPED, ExitCode.ORPHANED)
@@ -145,12 +145,14 @@ class _Life:
         core_noise: CoreNoise,
     ) -> None:
         self._spec = spec
+        log_levels: LogLevels,
         self._loaded = loaded
         self._box = box
         self._log = log
         self._core_noise = core_noise
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
+        self._log_levels = log_levels
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._leave, _Cause.SIGNAL)
         # Whoever forked us may have held signals back until we can take them.
@@ -163,6 +165,7 @@ class _Life:
         self._worker: EntityWorker | None = None
         self._leaving: asyncio.Future[_Cause] = self._loop.create_future()
         self._orphaned_at: asyncio.TimerHandle | None = None
+        self._quieted: asyncio.Future[None] = self._loop.create_future()
         self._where: connection.Endpoint | None = None
 
     def run(self) -> _Ending:
@@ -191,6 +194,13 @@ class _Life:
 
     def eviction_ordered(self, order: Evict) -> None:
         task = self._loop.create_task(self._evict(order))
+    def quiet_ordered(self) -> None:
+        if not self._quieted.done():
+            self._quieted.set_result(None)
+
+    def settings_changed(self, log_level: str) -> None:
+        self._log_levels.follow(log_level)
+
         self._evicting.add(task)
         task.add_done_callback(self._evicting.discard)
 
@@ -258,7 +268,7 @@ class _Life:
             polling.result()
             self._link.ready()
             self._beat()
-            await _first(running, self._leaving)
+            await _first(running, self._quieted, self._leaving)
         polling.cancel()
         if not running.done():
             worker.drain()
@@ -266,11 +276,22 @@ class _Life:
         await running
 
     async def _boot(self, runtime: Runtime) -> EntityWorker:
+        if self._quieted.done() and not running.done() and not self._leaving.done():
+            await self._be_quiet(worker, running)
         spec = self._spec
+            self._log.info("it drains", activities_have_s=self._spec.drain)
         if spec.program.after_fork is not None:
             made = resolve(spec.program.after_fork, "after_fork")()
             if inspect.isawaitable(made):
                 await made
+    async def _be_quiet(self, worker: EntityWorker, running: asyncio.Task[None]) -> None:
+        """Until it is to leave, though all that it had may have ended long before; or its Worker fails."""
+        self._log.info("it is quiet: it polls no more, and works on at what it has")
+        worker.quiet()
+        await _first(running, self._leaving)
+        if running.done() and running.exception() is None:
+            await self._leaving
+
         identity = connection.identity(spec.fleet, routing_id(spec.entity, spec.incarnation))
         self._box.write_identity(identity)
         self._where = connection.endpoint(spec.cluster)

@@ -23,7 +23,9 @@ from temporal_fleet.protocol.messages import (
     Heartbeat,
     Hello,
     Ready,
+    Quiet,
     SupervisorMessage,
+    Settings,
     Welcome,
 )
 from temporal_fleet.protocol.rundir import RunDirectory, ipc, routing_id
@@ -46,6 +48,10 @@ class Listener(Protocol):
     def drain_ordered(self) -> None: ...
 
     def eviction_ordered(self, order: Evict) -> None: ...
+    def quiet_ordered(self) -> None: ...
+
+    def settings_changed(self, log_level: str) -> None: ...
+
 
     def supervisor_lost(self) -> None: ...
 
@@ -181,16 +187,20 @@ class Link:
             self.rubbish += 1
             return
         match message:
-            case Welcome(supervisor_pid=pid):
-                self._welcomed(pid)
+            case Welcome():
+                self._welcomed(message)
+            case Settings():
+                self._listener.settings_changed(message.log_level)
+            case Quiet():
+                self._listener.quiet_ordered()
             case Drain():
                 self._listener.drain_ordered()
             case Evict():
                 self._listener.eviction_ordered(message)
 
-    def _welcomed(self, pid: int) -> None:
+    def _welcomed(self, welcome: Welcome) -> None:
         had_one = self._supervisor.alive
-        if not self._supervisor.watch(pid):
+        if not self._supervisor.watch(welcome.supervisor_pid):
             # Whoever sent it is dead by now, or no supervisor: the one we know, if it lives, stays.
             self.rubbish += 1
             return
@@ -202,6 +212,7 @@ class Link:
     def _supervisor_died(self) -> None:
         self._listener.supervisor_lost()
         self._search()
+        self._listener.settings_changed(welcome.log_level)
 
     def _search(self) -> None:
         """Greet again and again, until a supervisor that lives has welcomed us."""

@@ -7,7 +7,7 @@ Sets up loggers; what is logged, and when, is decided by those who log.
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -18,12 +18,20 @@ from temporal_fleet.protocol.spec import EntitySpec
 CORE_LOGGER = "temporalio.core"
 """Where the lines of the SDK's core arrive."""
 
+_WORKER_LOGGER = "temporalio.worker._worker"
+
 _DROPPED_METRIC = "metrics buffer is full"
 _ON_OUTAGES = frozenset({"temporalio_client::retry", "temporalio_sdk_core::worker::heartbeat"})
 """What in the core warns of each attempt that fails while the Cluster is away."""
 _REPEAT_SECONDS = 60
 _KEY_LENGTH = 120
 _REMEMBERED = 100
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 
 
 class CoreNoise(logging.Filter):
@@ -52,12 +60,32 @@ class CoreNoise(logging.Filter):
         return True
 
 
+class LogLevels:
+    """Keeps loggers at the level that the fleet's config names, while that may change."""
+
+    def __init__(self, followers: Sequence[logging.Logger]) -> None:
+        self._followers = followers
+
+    def follow(self, level: str) -> None:
+        number = _LEVELS.get(level)
+        # What a supervisor of another version may say is no reason to say less, or more.
+        if number is None:
+            return
+        for logger in self._followers:
+            logger.setLevel(number)
+
+
+def _tells_no_grace_period(record: logging.LogRecord) -> bool:
+    """Not the SDK's line on how long activities have when a Worker shuts down: it knows no end of it."""
+    return not record.msg.startswith("Beginning worker shutdown")
+
+
 def _target(record: logging.LogRecord) -> str | None:
     """Where in the core this comes from, if it does."""
     return getattr(getattr(record, "temporal_log", None), "target", None)
 
 
-def configure_logging(spec: EntitySpec) -> tuple[structlog.stdlib.BoundLogger, CoreNoise]:
+def configure_logging(spec: EntitySpec) -> tuple[structlog.stdlib.BoundLogger, CoreNoise, LogLevels]:
     """Make standard logging write `console` or `json` lines that name the entity; return our logger.
 
     structlog's own global configuration is left to the program.
@@ -71,10 +99,12 @@ def configure_logging(spec: EntitySpec) -> tuple[structlog.stdlib.BoundLogger, C
             "pid": os.getpid(),
         },
     )
-    _install(handler)
+    levels = LogLevels(_install(handler))
+    levels.follow(spec.log_level)
     noise = CoreNoise()
     logging.getLogger(CORE_LOGGER).addFilter(noise)
-    return _logger(logging.getLogger("temporal_fleet"), shared), noise
+    logging.getLogger(_WORKER_LOGGER).addFilter(_tells_no_grace_period)
+    return _logger(_ours(), shared), noise, levels
 
 
 def logger_beside_programs(log_format: str, program: str) -> structlog.stdlib.BoundLogger:
@@ -121,20 +151,22 @@ def _logger(logger: logging.Logger, shared: list[Processor]) -> structlog.stdlib
     return wrapped  # type: ignore[no-any-return]
 
 
-def _install(handler: logging.Handler) -> None:
+def _install(handler: logging.Handler) -> list[logging.Logger]:
     """Ours takes the place of plain stream handlers (`logging.basicConfig`). A program that set up handlers
-    of its own making has chosen where its lines go: then ours carries our lines alone."""
+    of its own making has chosen where its lines go: then ours carries our lines alone. Returned are the
+    loggers whose level is the fleet's to say: a level that the program chose for itself stays."""
     root = logging.getLogger()
     plain = [present for present in root.handlers if type(present) is logging.StreamHandler]
     if root.handlers and not plain:
-        ours = logging.getLogger("temporal_fleet")
-        ours.addHandler(handler)
-        ours.setLevel(logging.INFO)
-        ours.propagate = False
-        return
+        _ours().addHandler(handler)
+        _ours().propagate = False
+        return [_ours()]
     for present in plain:
         root.removeHandler(present)
     root.addHandler(handler)
-    # WARNING is what nobody chose; a supervised service says what it does.
-    if root.level == logging.WARNING:
-        root.setLevel(logging.INFO)
+    # WARNING is what nobody chose.
+    return [root] if root.level == logging.WARNING else [_ours()]
+
+
+def _ours() -> logging.Logger:
+    return logging.getLogger("temporal_fleet")

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from temporalio.api.common.v1 import Payloads
+from temporalio.bridge.worker import PollShutdownError
 from temporalio.worker import Worker
 
 from temporal_fleet.entity.executions import Executions
@@ -124,6 +125,11 @@ class Recorder:
             del self._activations[run_id]
             self._executions.given_back(run_id)
 
+    def activations_ended(self) -> None:
+        """There will be no more of them: the sticky queue is released, and each execution anybody's."""
+        self._activations.clear()
+        self._executions.abandoned()
+
     def _look_for_sticky_queue(self, run_id: str) -> None:
         """The first task of a run came over the normal queue; one that follows most likely did not."""
         execution = self._executions.find(run_id)
@@ -162,7 +168,12 @@ class RecordedBridge:
                 self._recorder.activity_given_back(comp.task_token)
 
     async def poll_workflow_activation(self) -> Any:
-        activation = await self._bridge.poll_workflow_activation()
+        try:
+            activation = await self._bridge.poll_workflow_activation()
+        except PollShutdownError:
+            with self._harmless:
+                self._recorder.activations_ended()
+            raise
         with self._harmless:
             self._recorder.activation_taken(activation)
         return activation

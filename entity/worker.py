@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from temporal_fleet.entity.recorder import Recorder
+from temporal_fleet.entity.grace import NEVER_ENDING, Grace
 from temporal_fleet.entity.references import ProgramError
 from temporal_fleet.entity.vitals import Vitals
 from temporal_fleet.protocol.spec import EntitySpec
@@ -47,7 +48,7 @@ class EntityWorker:
                 client,
                 task_queue=spec.program.task_queue,
                 identity=client.identity,
-                graceful_shutdown_timeout=timedelta(seconds=spec.drain),
+                graceful_shutdown_timeout=NEVER_ENDING,
                 **{"sticky_queue_schedule_to_start_timeout": _STICKY_WAIT, **arguments},
             )
         except ProgramError:
@@ -61,6 +62,7 @@ class EntityWorker:
         self.recorder = recorder
         recorder.install(self._worker)
         self._vitals = vitals
+        self._grace = Grace(self._worker, spec.drain)
         self._shutdown: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -92,8 +94,17 @@ class EntityWorker:
 
     def _poller_types(self) -> frozenset[str]:
         # Of the configuration in use: plugins add workflows and activities of their own.
+    def quiet(self) -> None:
+        """Stop polling, and let the cache go; `run` returns when what runs has finished."""
+        self._grace.hold()
+        self._shut_down()
+
         configuration = self._worker.config(active_config=True)
         types = set()
+        self._grace.run_out()
+        self._shut_down()
+
+    def _shut_down(self) -> None:
         if configuration.get("workflows"):
             types.add("workflow_task")
         if configuration.get("activities") and not configuration.get("no_remote_activities"):

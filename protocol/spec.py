@@ -71,3 +71,5 @@ class EntitySpec(msgspec.Struct, frozen=True, kw_only=True):
     orphan: float
     log_format: str
     """`console` or `json`."""
+    log_level: str = "info"
+    """As of messages.Settings; until the supervisor says otherwise."""

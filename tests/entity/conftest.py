@@ -95,14 +95,15 @@ def fork(nursery: Nursery, run_dir: Path, cluster: Cluster, task_queue: str) -> 
 @pytest.fixture
 def fork_program(
     subreaper: None, run_dir: Path, cluster: Cluster, task_queue: str, tmp_path: Path
-) -> Iterator[Callable[[str], Life]]:
-    """Fork an entity of this program from a fork server of its own."""
+) -> Iterator[Callable[..., Life]]:
+    """Fork an entity of this program from a fork server of its own; keyword arguments are those of
+    `entity_spec`."""
     nurseries: list[Nursery] = []
 
-    def fork_program(program: str) -> Life:
+    def fork_program(program: str, **changes: Any) -> Life:
         spec = program_spec(task_queue, program=program)
         nurseries.append(Nursery(spec, tmp_path / "log"))
-        return nurseries[-1].fork(entity_spec(run_dir, spec, cluster.spec))
+        return nurseries[-1].fork(entity_spec(run_dir, spec, cluster.spec, **changes))
 
     yield fork_program
     for nursery in nurseries:

@@ -28,6 +28,7 @@ from temporal_fleet.protocol.messages import (
     FromEntity,
     Heartbeat,
     Hello,
+    Quiet,
     Ready,
     SupervisorMessage,
     Welcome,
@@ -233,6 +234,9 @@ class Bus:
 
     def drain(self, life: Life) -> None:
         self.send(life, Drain(entity=life.spec.entity, incarnation=life.spec.incarnation))
+
+    def quiet(self, life: Life) -> None:
+        self.send(life, Quiet(entity=life.spec.entity, incarnation=life.spec.incarnation))
 
     def close(self) -> None:
         self._context.destroy(linger=0)
