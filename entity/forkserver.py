@@ -23,6 +23,7 @@ from structlog.stdlib import BoundLogger
 from temporalio.runtime import Runtime
 from temporalio.worker._worker import load_default_build_id
 
+from temporal_fleet.entity.code import OwnCode
 from temporal_fleet.entity.heap import settle_heap
 from temporal_fleet.entity.life import live
 from temporal_fleet.entity.logs import logger_beside_programs
@@ -32,6 +33,7 @@ from temporal_fleet.entity.streams import flush_streams, guard_streams
 from temporal_fleet.entity.threads import require_single_thread, thread_count
 from temporal_fleet.entity.trial import Inventory, tried
 from temporal_fleet.protocol.channel import Channel, ChannelClosed, inherited_channel
+from temporal_fleet.protocol.code import code_digest, distributions, pack
 from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.protocol.helpers import (
     Forked,
@@ -47,22 +49,25 @@ from temporal_fleet.protocol.spec import EntitySpec, ProgramSpec
 SignalHandlers = Mapping[int, Any]
 
 
-def prepare(spec: ProgramSpec) -> tuple[LoadedProgram, Inventory]:
-    """Import a program and find out whether it would run. Raises ProgramError."""
+def prepare(spec: ProgramSpec) -> tuple[LoadedProgram, Inventory, OwnCode]:
+    """Import a program and find out whether it would run, and what code it is. Raises ProgramError."""
     sys.path[:] = [spec.path, *(entry for entry in sys.path if entry != spec.path)]
     sys.argv[:] = [spec.program]
     # The program's own process pools would import the fork server as their main module.
     sys.modules["__main__"] = ModuleType("__main__")
     Runtime.prevent_default()  # type: ignore[no-untyped-call]
+    own = OwnCode(spec)
+    sys.meta_path.insert(0, own)
     loaded = load(spec)
+    own.settle()
     require_single_thread(spec.program)
     flush_streams()
-    loaded, inventory = tried(loaded, spec)
+    loaded, inventory = tried(loaded, spec, own)
     # The sandbox ran the program's modules once more.
     require_single_thread(spec.program)
     # The SDK remembers it, and an entity's Worker() would otherwise hash the code of every module.
     load_default_build_id()
-    return loaded, inventory
+    return loaded, inventory, own
 
 
 class ForkServer:
@@ -188,7 +193,7 @@ def main() -> NoReturn:
             raise TypeError(f"a fork server must Prepare first, and was sent {type(request).__name__}")
         began = time.monotonic()
         try:
-            loaded, inventory = prepare(request.program)
+            loaded, inventory, own = prepare(request.program)
         except ProgramError as refused:
             channel.send(ProgramRefused(reason=refused.reason, detail=refused.detail))
             leave(ExitCode.PROGRAM_UNUSABLE)
@@ -198,12 +203,17 @@ def main() -> NoReturn:
         # The program may have set handlers when it was imported, for the process that it thought it had.
         set_handlers({**handlers, **deaf})
         server = ForkServer(channel, loaded, handlers, log)
+        files = own.files()
+        search_path = [os.fsencode(folder) for folder in sys.path]
         channel.send(
             Prepared(
                 workflows=inventory.workflows,
                 activities=inventory.activities,
                 nexus_services=inventory.nexus_services,
                 seconds=time.monotonic() - began,
+                code=code_digest(files, distributions(search_path)),
+                files=pack(files),
+                search_path=search_path,
             )
         )
         server.serve()

@@ -21,6 +21,7 @@ import temporalio.worker
 from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
 
+from temporal_fleet.entity.code import OwnCode
 from temporal_fleet.entity.connection import Endpoint, judge
 from temporal_fleet.entity.discovery import (
     Contents,
@@ -40,6 +41,7 @@ from temporal_fleet.entity.program import (
 from temporal_fleet.entity.references import ProgramError, summary, trimmed_traceback, users_place
 from temporal_fleet.entity.validation import sandbox_failures
 from temporal_fleet.protocol.channel import Channel, ChannelClosed
+from temporal_fleet.protocol.code import pack, unpack
 from temporal_fleet.protocol.lifeline import die_with
 from temporal_fleet.protocol.spec import ProgramSpec
 
@@ -56,6 +58,8 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     workflows: list[str] = []
     activities: list[str] = []
     nexus_services: list[str] = []
+    files: bytes = b""
+    """Of the program's own code, packed; empty: it is known where this was found out."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="refusal"):
@@ -70,8 +74,9 @@ class Inconclusive(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
 Finding = Inventory | Refusal | Inconclusive
 
 
-def tried(loaded: LoadedProgram, spec: ProgramSpec) -> tuple[LoadedProgram, Inventory]:
-    """The program, marked as validated if it is, and what it would serve if that can be known.
+def tried(loaded: LoadedProgram, spec: ProgramSpec, own: OwnCode) -> tuple[LoadedProgram, Inventory]:
+    """The program, marked as validated if it is, and what it would serve if that can be known. What of its
+    own code it imports only when it is called is told to `own`.
 
     Raises ProgramError.
     """
@@ -80,7 +85,7 @@ def tried(loaded: LoadedProgram, spec: ProgramSpec) -> tuple[LoadedProgram, Inve
             _refuse_failures(asyncio.run(_failures_of(contents)), spec)
             return replace(loaded, validated=True), inventory_of(contents)
         case _:
-            return _tried_apart(loaded, spec)
+            return _tried_apart(loaded, spec, own)
 
 
 async def _failures_of(contents: Contents) -> list[str]:
@@ -102,9 +107,10 @@ def inventory_of(contents: Contents) -> Inventory:
     )
 
 
-def _tried_apart(loaded: LoadedProgram, spec: ProgramSpec) -> tuple[LoadedProgram, Inventory]:
-    match _finding_of_fork(loaded, spec):
+def _tried_apart(loaded: LoadedProgram, spec: ProgramSpec, own: OwnCode) -> tuple[LoadedProgram, Inventory]:
+    match _finding_of_fork(loaded, spec, own):
         case Inventory() as inventory:
+            own.add(unpack(inventory.files))
             return replace(loaded, validated=True), inventory
         case Refusal(reason=reason, detail=detail):
             raise ProgramError(reason, detail)
@@ -113,13 +119,13 @@ def _tried_apart(loaded: LoadedProgram, spec: ProgramSpec) -> tuple[LoadedProgra
             return replace(loaded, warnings=(*loaded.warnings, warning)), Inventory()
 
 
-def _finding_of_fork(loaded: LoadedProgram, spec: ProgramSpec) -> Finding:
+def _finding_of_fork(loaded: LoadedProgram, spec: ProgramSpec, own: OwnCode) -> Finding:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     fork_server = os.getpid()
     pid = os.fork()
     if pid == 0:
         die_with(fork_server)
-        _report_and_exit(loaded, spec, Channel(theirs, Finding))
+        _report_and_exit(loaded, spec, own, Channel(theirs, Finding))
     theirs.close()
     with ours:
         try:
@@ -138,12 +144,17 @@ def _finding_of_fork(loaded: LoadedProgram, spec: ProgramSpec) -> Finding:
             os.waitpid(pid, 0)
 
 
-def _report_and_exit(loaded: LoadedProgram, spec: ProgramSpec, channel: Channel[Any]) -> NoReturn:
+def _report_and_exit(
+    loaded: LoadedProgram, spec: ProgramSpec, own: OwnCode, channel: Channel[Any]
+) -> NoReturn:
     try:
         # A group of its own, so that whatever the program starts is ended with it.
         os.setsid()
         Runtime.set_default(Runtime(telemetry=TelemetryConfig()))
-        channel.send(_finding(loaded, spec))
+        finding = _finding(loaded, spec)
+        if isinstance(finding, Inventory):
+            finding = msgspec.structs.replace(finding, files=pack(own.files()))
+        channel.send(finding)
     except BaseException:
         traceback.print_exc()
     leave(0)

@@ -35,8 +35,10 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
     seconds: float
     code: str = ""
     """Digest of the program's own modules and of its distributions' versions, as they were imported."""
-    modules: list[str] = []
-    """The files of those modules, absolute."""
+    files: bytes = b""
+    """The files of those modules, absolute, each with the digest of its content; packed by `code.pack`."""
+    search_path: list[bytes] = []
+    """The folders that it imports from."""
 
 
 class ProgramRefused(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="refused"):
@@ -163,6 +165,13 @@ class RecoveryDelayed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type
     reason: str
 
 
+class CredentialsTried(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="credentials"):
+    """From the agent: the files of its own credentials changed, and were tried."""
+
+    problem: str
+    """Why they are not used, and what to do; empty: they are in use."""
+
+
 class ClosedFound(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="closed_found"):
     """Answers FindClosed; empty too when the Cluster does not answer."""
 
@@ -171,4 +180,4 @@ class ClosedFound(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     run_ids: list[str]
 
 
-FromAgent = ClusterState | Recovered | RecoveryDelayed | ClosedFound
+FromAgent = ClusterState | Recovered | RecoveryDelayed | CredentialsTried | ClosedFound

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import structlog
 
+from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.helpers import (
     ClosedFound,
     ClusterState,
+    CredentialsTried,
     FindClosed,
     Forked,
     ForkEntity,
@@ -28,6 +30,7 @@ from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.estate import Life
 from temporal_fleet.supervisor.core.fleet import AGENT, DEV_SERVER, HelperKey
 from temporal_fleet.supervisor.shell.children import Children, EntityLife, HelperLife
+from temporal_fleet.supervisor.shell.codes import Codes
 from temporal_fleet.supervisor.shell.dev_server import DevServerPlan, DevServerProcess
 from temporal_fleet.supervisor.shell.helper_process import AGENT as AGENT_MODULE
 from temporal_fleet.supervisor.shell.helper_process import (
@@ -51,6 +54,7 @@ class Helpers:
     ) -> None:
         self.cluster_state: ClusterState | None = None
         """What the agent said last."""
+        self._codes = Codes()
         self._children = children
         self._watch = watch
         self._dev_server = dev_server
@@ -134,6 +138,7 @@ class Helpers:
     def ended(self, owner: HelperLife, code: int | None, signal_name: str | None) -> list[events.Event]:
         """A helper was waited for. First what it said before its end."""
         process = self._running.pop(owner.key).process
+        self._codes.forget(owner.key.name)
         how = f"killed by {signal_name}" if signal_name else f"exit status {code}"
         told: list[events.Event] = []
         if isinstance(process, DevServerProcess):
@@ -142,6 +147,14 @@ class Helpers:
         else:
             told = self._understand_all(owner.key, owner.life, process.was_waited_for())
         return [*told, events.HelperDied(owner.key, owner.life, f"died: {how}")]
+
+    def code_now(self) -> dict[str, str]:
+        """Of each fork server, by its name: the code that it would import now."""
+        found = self._codes.now()
+        for name, code in found.items():
+            if code.changed:
+                _log.info("code changed", fork_server=name, files=list(code.changed))
+        return {name: code.digest for name, code in found.items()}
 
     def _talking(self) -> Iterator[tuple[HelperKey, HelperProcess]]:
         for key, running in self._running.items():
@@ -162,6 +175,16 @@ class Helpers:
     ) -> list[events.Event]:
         return [event for message in said for event in self._understand(key, life, message)]
 
+    def _learn(self, key: HelperKey, prepared: Prepared) -> str:
+        """The digest of the code that it imported; empty: nobody could compare it."""
+        try:
+            self._codes.learn(key.name, prepared)
+        except PeerRubbish as rubbish:
+            told = "changes of this code go unnoticed; roll it with reload --force"
+            _log.error(told, fork_server=key.name, problem=str(rubbish))
+            return ""
+        return prepared.code
+
     def _understand(
         self, key: HelperKey, life: int, message: FromForkServer | FromAgent
     ) -> list[events.Event]:
@@ -174,7 +197,7 @@ class Helpers:
                     activities=message.activities or None,
                     nexus_services=message.nexus_services or None,
                 )
-                return [events.HelperReady(key, life)]
+                return [events.HelperReady(key, life, self._learn(key, message))]
             case ProgramRefused():
                 if message.detail.strip() != message.reason.strip():
                     _log.info("what the program was refused for", detail=message.detail)
@@ -203,5 +226,7 @@ class Helpers:
                 ]
             case RecoveryDelayed():
                 return [events.RecoveryDelayed(Life(message.entity, message.incarnation), message.reason)]
+            case CredentialsTried():
+                return [events.CredentialsTried(None, message.problem)]
             case ClosedFound():
                 return [events.ClosedFound(message.entity, message.incarnation, tuple(message.run_ids))]
