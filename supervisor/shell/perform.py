@@ -125,7 +125,6 @@ class Performer:
                 self._requests.tell(action.request, action.message)
             case actions.Emit():
                 self._announcer.announce(action)
-                self._requests.happened(action)
             case actions.Finish():
                 self.finished = True
         return []

@@ -10,12 +10,14 @@ import structlog
 
 from temporal_fleet.protocol.control import (
     Accepted,
-    Change,
+    ChangeRequest,
+    ChangesReply,
     ControlReply,
     DrainPool,
     DumpStacks,
     EvictExecutions,
     Failed,
+    GetChanges,
     GetPlan,
     GetStatus,
     PlanReply,
@@ -41,6 +43,7 @@ from temporal_fleet.supervisor.shell.configuration import Configuration, Proposa
 from temporal_fleet.supervisor.shell.control import Asked, Control
 from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.helpers import Helpers
+from temporal_fleet.supervisor.shell.reports import changes
 from temporal_fleet.supervisor.shell.stacks import ask_for_stacks
 
 _log = structlog.get_logger()
@@ -89,6 +92,8 @@ class Requests:
                 self._reply(asker, StatusReply(id=request.id, report=self._report(request.memory)))
             case GetPlan():
                 self._plan(fleet, asker)
+            case GetChanges():
+                self._changes(fleet, asker, request.change, now)
             case DumpStacks():
                 self._dump(fleet, asker, request.entity)
             case EvictExecutions():
@@ -96,11 +101,11 @@ class Requests:
             case Stop():
                 self._reply(asker, Accepted(id=request.id, message="stops", generation=fleet.generation))
                 return [events.StopRequested(now=request.now)]
-            case Change():
+            case _:
                 return self._change(request, replace(asker, waits=request.wait))
         return []
 
-    def _change(self, request: Change, asker: _Asker) -> list[events.Event]:
+    def _change(self, request: ChangeRequest, asker: _Asker) -> list[events.Event]:
         match request:
             case Reload():
                 return self.reload(asker, tuple(request.force))
@@ -111,14 +116,13 @@ class Requests:
                     return []
                 return [events.ScaleRequested(self._token(asker), request.pools)]
             case Restart():
-                return [events.RestartRequested(self._token(asker), request.target)]
+                return [events.RestartRequested(self._token(asker), request.target, self._helpers.code_now())]
             case DrainPool():
                 return [events.DrainRequested(self._token(asker), request.pool)]
             case ResumePool():
                 return [events.ResumeRequested(self._token(asker), request.pool)]
             case QuietEntity():
                 return [events.QuietRequested(self._token(asker), request.entity)]
-        return []
 
     def reload(self, asker: _Asker | None = None, forced: tuple[str, ...] = ()) -> list[events.Event]:
         """Read the config again; without an asker the outcome goes to the log alone."""
@@ -130,7 +134,8 @@ class Requests:
             _log.error("reload refused: nothing was changed", problems=list(refused.problems))
             return []
         self._proposals[token] = proposal
-        return [events.ReloadRequested(token, proposal.pools, proposal.budget, forced=forced)]
+        codes = self._helpers.code_now()
+        return [events.ReloadRequested(token, proposal.pools, proposal.budget, forced=forced, codes=codes)]
 
     def accept(self, told: actions.Accept) -> None:
         before = self._configuration.config
@@ -174,14 +179,6 @@ class Requests:
         if asker := self._askers.get(token):
             self._reply(asker, Progress(id=asker.request, message=message))
 
-    def happened(self, told: actions.Emit) -> None:
-        """What becomes of entities is the progress of the change that somebody waits for."""
-        if told.entity is None or told.level is actions.Level.DEBUG:
-            return
-        for token in self._in_force:
-            if asker := self._askers.get(token):
-                self._reply(asker, Progress(id=asker.request, message=f"{told.entity} {told.message}"))
-
     def _follow(self, before: Config) -> None:
         """Another config is in force than before."""
         now = self._configuration.config
@@ -205,6 +202,16 @@ class Requests:
             for step in reload_steps(fleet.pools, fleet.entities, wanted.pools, budget=budget)
         ]
         self._reply(asker, PlanReply(id=asker.request, steps=steps))
+
+    def _changes(self, fleet: Fleet, asker: _Asker, change: int | None, now: float) -> None:
+        found = changes(fleet.changes, change, now)
+        if change is not None and not found:
+            known = [order.id for order in fleet.changes]
+            there = f"there are {known[0]} to {known[-1]}" if known else "nothing was asked of this fleet yet"
+            problem = f"no change {change}; {there}"
+            self._reply(asker, Rejected(id=asker.request, problems=[problem]))
+        else:
+            self._reply(asker, ChangesReply(id=asker.request, changes=found))
 
     def _dump(self, fleet: Fleet, asker: _Asker, name: str) -> None:
         entity = fleet.entities.get(name)
