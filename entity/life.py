@@ -143,16 +143,16 @@ class _Life:
         box: BlackBoxWriter,
         log: BoundLogger,
         core_noise: CoreNoise,
+        log_levels: LogLevels,
     ) -> None:
         self._spec = spec
-        log_levels: LogLevels,
         self._loaded = loaded
         self._box = box
         self._log = log
         self._core_noise = core_noise
+        self._log_levels = log_levels
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
-        self._log_levels = log_levels
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._leave, _Cause.SIGNAL)
         # Whoever forked us may have held signals back until we can take them.
@@ -163,9 +163,9 @@ class _Life:
         self._evictor = Evictor(self._executions, self._request_eviction)
         self._evicting: set[asyncio.Task[None]] = set()
         self._worker: EntityWorker | None = None
+        self._quieted: asyncio.Future[None] = self._loop.create_future()
         self._leaving: asyncio.Future[_Cause] = self._loop.create_future()
         self._orphaned_at: asyncio.TimerHandle | None = None
-        self._quieted: asyncio.Future[None] = self._loop.create_future()
         self._where: connection.Endpoint | None = None
 
     def run(self) -> _Ending:
@@ -192,8 +192,6 @@ class _Life:
     def drain_ordered(self) -> None:
         self._leave(_Cause.TOLD)
 
-    def eviction_ordered(self, order: Evict) -> None:
-        task = self._loop.create_task(self._evict(order))
     def quiet_ordered(self) -> None:
         if not self._quieted.done():
             self._quieted.set_result(None)
@@ -201,6 +199,8 @@ class _Life:
     def settings_changed(self, log_level: str) -> None:
         self._log_levels.follow(log_level)
 
+    def eviction_ordered(self, order: Evict) -> None:
+        task = self._loop.create_task(self._evict(order))
         self._evicting.add(task)
         task.add_done_callback(self._evicting.discard)
 
@@ -270,20 +270,14 @@ class _Life:
             self._beat()
             await _first(running, self._quieted, self._leaving)
         polling.cancel()
+        if self._quieted.done() and not running.done() and not self._leaving.done():
+            await self._be_quiet(worker, running)
         if not running.done():
+            self._log.info("it drains", activities_have_s=self._spec.drain)
             worker.drain()
             self._loop.call_later(self._spec.drain + _CANCELLATION_GRACE, self._overdue)
         await running
 
-    async def _boot(self, runtime: Runtime) -> EntityWorker:
-        if self._quieted.done() and not running.done() and not self._leaving.done():
-            await self._be_quiet(worker, running)
-        spec = self._spec
-            self._log.info("it drains", activities_have_s=self._spec.drain)
-        if spec.program.after_fork is not None:
-            made = resolve(spec.program.after_fork, "after_fork")()
-            if inspect.isawaitable(made):
-                await made
     async def _be_quiet(self, worker: EntityWorker, running: asyncio.Task[None]) -> None:
         """Until it is to leave, though all that it had may have ended long before; or its Worker fails."""
         self._log.info("it is quiet: it polls no more, and works on at what it has")
@@ -292,6 +286,12 @@ class _Life:
         if running.done() and running.exception() is None:
             await self._leaving
 
+    async def _boot(self, runtime: Runtime) -> EntityWorker:
+        spec = self._spec
+        if spec.program.after_fork is not None:
+            made = resolve(spec.program.after_fork, "after_fork")()
+            if inspect.isawaitable(made):
+                await made
         identity = connection.identity(spec.fleet, routing_id(spec.entity, spec.incarnation))
         self._box.write_identity(identity)
         self._where = connection.endpoint(spec.cluster)

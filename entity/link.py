@@ -22,10 +22,10 @@ from temporal_fleet.protocol.messages import (
     Evicted,
     Heartbeat,
     Hello,
-    Ready,
     Quiet,
-    SupervisorMessage,
+    Ready,
     Settings,
+    SupervisorMessage,
     Welcome,
 )
 from temporal_fleet.protocol.rundir import RunDirectory, ipc, routing_id
@@ -47,11 +47,11 @@ class Listener(Protocol):
 
     def drain_ordered(self) -> None: ...
 
-    def eviction_ordered(self, order: Evict) -> None: ...
     def quiet_ordered(self) -> None: ...
 
     def settings_changed(self, log_level: str) -> None: ...
 
+    def eviction_ordered(self, order: Evict) -> None: ...
 
     def supervisor_lost(self) -> None: ...
 
@@ -206,13 +206,13 @@ class Link:
             return
         self._contact = _Contact.WELCOMED
         self._stop_search()
+        self._listener.settings_changed(welcome.log_level)
         if not had_one:
             self._listener.supervisor_found()
 
     def _supervisor_died(self) -> None:
         self._listener.supervisor_lost()
         self._search()
-        self._listener.settings_changed(welcome.log_level)
 
     def _search(self) -> None:
         """Greet again and again, until a supervisor that lives has welcomed us."""

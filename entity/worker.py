@@ -12,8 +12,8 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.grace import NEVER_ENDING, Grace
+from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.references import ProgramError
 from temporal_fleet.entity.vitals import Vitals
 from temporal_fleet.protocol.spec import EntitySpec
@@ -61,8 +61,8 @@ class EntityWorker:
             ) from error
         self.recorder = recorder
         recorder.install(self._worker)
-        self._vitals = vitals
         self._grace = Grace(self._worker, spec.drain)
+        self._vitals = vitals
         self._shutdown: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -87,24 +87,24 @@ class EntityWorker:
         it does not know is nothing to it."""
         self._worker._bridge_worker.request_workflow_eviction(run_id)
 
-    def drain(self) -> None:
-        """Stop polling; `run` returns when what runs has finished, or was cancelled after `drain`."""
-        if self._shutdown is None:
-            self._shutdown = asyncio.create_task(self._worker.shutdown())
-
-    def _poller_types(self) -> frozenset[str]:
-        # Of the configuration in use: plugins add workflows and activities of their own.
     def quiet(self) -> None:
         """Stop polling, and let the cache go; `run` returns when what runs has finished."""
         self._grace.hold()
         self._shut_down()
 
-        configuration = self._worker.config(active_config=True)
-        types = set()
+    def drain(self) -> None:
+        """Stop polling; `run` returns when what runs has finished, or was cancelled after `drain`."""
         self._grace.run_out()
         self._shut_down()
 
     def _shut_down(self) -> None:
+        if self._shutdown is None:
+            self._shutdown = asyncio.create_task(self._worker.shutdown())
+
+    def _poller_types(self) -> frozenset[str]:
+        # Of the configuration in use: plugins add workflows and activities of their own.
+        configuration = self._worker.config(active_config=True)
+        types = set()
         if configuration.get("workflows"):
             types.add("workflow_task")
         if configuration.get("activities") and not configuration.get("no_remote_activities"):
