@@ -2,11 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
+from temporal_fleet.protocol.spec import ClusterSpec
 from temporal_fleet.supervisor.config import settings
 from temporal_fleet.supervisor.config.specs import cluster_spec, program_spec
+from temporal_fleet.supervisor.core.differences import HIDDEN
 from temporal_fleet.supervisor.core.fleet import MemoryLimits, Pool, RecyclePolicy, Rollout
 from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
 
@@ -29,6 +32,7 @@ def _pool(config: settings.Config, name: str, cluster_address: str | None) -> Po
         program=program,
         revision=_digest(shared),
         digest=_digest([program, cluster, config.fleet.name, config.fleet.orphan, pool.drain]),
+        traits=_traits(config, name, cluster),
         restart=RestartPolicy(
             Policy(restart.policy),
             restart.backoff,
@@ -44,6 +48,33 @@ def _pool(config: settings.Config, name: str, cluster_address: str | None) -> Po
         recycle=RecyclePolicy(pool.recycle.max_age, pool.recycle.max_tasks),
         poison_after=pool.poison_after,
     )
+
+
+def _traits(config: settings.Config, name: str, cluster: ClusterSpec) -> dict[str, str]:
+    """What goes into the digest, by the keys of the file."""
+    pool = config.pools[name]
+    told = pool.model_dump(
+        mode="json", include={"program", "path", "task_queue", "workers", "after_fork", "drain"}
+    )
+    told |= {f"worker.{option}": value for option, value in _options(pool).items()}
+    told |= {f"[cluster] {key}": value for key, value in msgspec.to_builtins(cluster).items() if key != "tls"}
+    if cluster.tls is not None:
+        told["[cluster] tls"] = "yes"
+        told |= {f"[cluster.tls] {key}": value for key, value in msgspec.to_builtins(cluster.tls).items()}
+    told["[fleet] orphan"] = config.fleet.model_dump(mode="json", include={"orphan"})["orphan"]
+    secrets = {f"env.{variable}": f"{HIDDEN}{_digest(value)}" for variable, value in pool.env.items()}
+    return {key: _shown(value) for key, value in told.items() if value is not None} | secrets
+
+
+def _options(pool: settings.Pool) -> dict[str, Any]:
+    dumped: dict[str, Any] = pool.worker.model_dump(mode="json")
+    return {option: dumped[option] for option in pool.worker.given()}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _digest(value: object) -> str:

@@ -12,7 +12,7 @@ from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool, Waiting
 from temporal_fleet.supervisor.core.ledger import OrderState, find, opened, passed
 from temporal_fleet.supervisor.core.lives import tell_leave
-from temporal_fleet.supervisor.core.plan import reload_steps
+from temporal_fleet.supervisor.core.plan import is_code_changed, plan
 from temporal_fleet.supervisor.core.states import State
 
 _STOPPING = "the fleet is stopping"
@@ -119,14 +119,13 @@ def _carry_out(draft: Draft, change: int, event: events.ChangeRequest) -> None:
 
 
 def _reload(draft: Draft, change: int, event: events.ReloadRequested) -> None:
-    pools = {name: _with_epoch(draft, pool) for name, pool in event.pools.items()}
-    budget = draft.budget, event.budget
-    told = reload_steps(draft.pools, draft.entities, pools, budget=budget)
-    steps = [step for step in told if step.action != "keep"]
-    again = [n for n, p in pools.items() if n in draft.pools and p.epoch != draft.pools[n].epoch]
-    changes = [f"{s.action} {s.target}" for s in steps] + [f"import {name} again" for name in again]
-    message = "reloaded: " + (", ".join(changes) or "nothing to change")
-    _propose(draft, Pending(change, event, pools, message, event.budget))
+    if unknown := [name for name in event.forced if name not in event.pools]:
+        _reject(draft, change, *(_no_such("pool", name, event.pools) for name in unknown))
+        return
+    planned = plan(draft.fleet(), event.pools, event.budget, forced=event.forced, codes=event.codes)
+    draft.epoch = planned.epoch
+    message = f"reloaded: {planned.summary or 'nothing to change'}"
+    _propose(draft, Pending(change, event, planned.pools, message, planned.budget))
 
 
 def _scale(draft: Draft, change: int, event: events.ScaleRequested) -> None:
@@ -150,11 +149,21 @@ def _restart(draft: Draft, change: int, event: events.RestartRequested) -> None:
         _reject(draft, change, _no_such("pool or entity", target, names))
         return
     chosen = draft.pools if target is None else {target: draft.pools[target]}
-    number = _new_epoch(draft)
-    renewed = {name: replace(pool, epoch=number, turn=number) for name, pool in chosen.items()}
+    draft.epoch += 1
+    renewed = {name: _restarted(draft, pool, event.codes) for name, pool in chosen.items()}
     told = "every pool" if target is None else f"pool {target}"
-    message = f"restarts {told} with newly imported code"
+    anew = any(pool.epoch == draft.epoch for pool in renewed.values())
+    message = f"restarts {told}{' with newly imported code' if anew else ''}"
     _propose(draft, Pending(change, event, {**draft.pools, **renewed}, message, draft.budget))
+
+
+def _restarted(draft: Draft, pool: Pool, codes: Mapping[str, str]) -> Pool:
+    """With the code that was imported, where it is known to be that on the disk."""
+    server = draft.helpers.get(pool.fork_server)
+    is_known = server is not None and server.state is HelperState.READY and pool.fork_server.name in codes
+    if is_known and not is_code_changed(draft.fleet(), pool.fork_server, codes):
+        return replace(pool, turn=draft.epoch)
+    return replace(pool, epoch=draft.epoch, turn=draft.epoch)
 
 
 def _restart_entity(draft: Draft, change: int, request: str, entity: Entity) -> None:
@@ -259,28 +268,6 @@ def _command(event: events.ChangeRequest) -> str:
 
 def _sizes(event: events.ScaleRequested) -> str:
     return " ".join(f"{name}={size}" for name, size in event.sizes.items())
-
-
-def _with_epoch(draft: Draft, pool: Pool) -> Pool:
-    """The pool as it would run: with the code that runs, unless that code was refused."""
-    before = draft.pools.get(pool.name)
-    if before is None or before.revision != pool.revision:
-        shared = [p for p in draft.pools.values() if p.revision == pool.revision]
-        epoch = max((p.epoch for p in shared), default=0)
-        pool = replace(pool, epoch=epoch, turn=epoch)
-    else:
-        pool = replace(pool, epoch=before.epoch, turn=before.turn)
-    helper = draft.helpers.get(pool.fork_server)
-    if helper is not None and helper.state is HelperState.REFUSED:
-        number = _new_epoch(draft)
-        return replace(pool, epoch=number, turn=number)
-    return pool
-
-
-def _new_epoch(draft: Draft) -> int:
-    """One that no fork server has had: the same for every pool renewed in one decision, so they share."""
-    draft.epoch = draft.before.epoch + 1
-    return draft.epoch
 
 
 def _no_such(what: str, name: str, known: Mapping[str, object]) -> str:

@@ -121,7 +121,7 @@ class Pool:
     """Grows when the program is to be imported anew though its settings are the same."""
     turn: int = 0
     """Grows when the entities are to be replaced though their settings are the same; whenever epoch does."""
-    traits: Mapping[str, str] = field(default_factory=dict)
+    traits: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What the digest is made of, as an operator may read it: config key -> value, a secret one's digest
     after an ellipsis."""
 

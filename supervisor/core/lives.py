@@ -49,6 +49,7 @@ def begin(draft: Draft, entity: Entity, pool: Pool) -> None:
         incarnation=incarnation,
         version=pool.version,
         fork_server=pool.fork_server,
+        code=draft.helpers[pool.fork_server].code,
         forked_at=draft.now,
         deadline=draft.now + pool.boot,
         heartbeat=draft.now,

@@ -97,6 +97,14 @@ def moves(pool: Pool, places: Sequence[Entity]) -> Moves:
     )
 
 
+def divide(pool: Pool, places: Sequence[Entity]) -> tuple[Sequence[Entity], Sequence[Entity]]:
+    """Those that a pool of this size keeps, and those that it has too many: whoever leaves, or is there for
+    the time of a roll, is neither."""
+    sorted_out = _sort_out(pool, places)
+    surplus = [e for e in sorted_out.surplus if e.standing is not Standing.STAND_IN]
+    return sorted_out.wanted, sorted(surplus, key=_ordinal)
+
+
 def is_settled(pool: Pool, places: Sequence[Entity]) -> bool:
     """Whether the pool has what it is to have and nothing is under way: every wanted place is there, current,
     and at rest (ready, or ended for good, or given up), nobody drains, and nothing is too much. What is

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 
-from temporal_fleet.supervisor.core.actions import Converged, Failed, Level, Tell
+from temporal_fleet.supervisor.core.actions import Converged, Failed, Level
 from temporal_fleet.supervisor.core.deaths import begin_anew
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import (
@@ -89,7 +89,6 @@ def judge(draft: Draft) -> bool:
         return False
     roll = _keep_time(draft, roll)
     draft.roll = roll
-    _tell_progress(draft, roll)
     if failure := _failure(draft, roll):
         return _take_back(draft, roll, failure)
     if all(_is_there(draft, name) for name in _touched(draft, roll)):
@@ -235,18 +234,3 @@ def _fail(
     else:
         draft.emit("fleet.change-superseded", Level.INFO, f"change {roll.change}: {message}")
     draft.act(Failed(roll.request, problems, roll.change, restored))
-
-
-def _tell_progress(draft: Draft, roll: Roll) -> None:
-    """What came about in this decision, to whoever waits for the change."""
-    touched = set(_touched(draft, roll))
-    for before in draft.before.entities.values():
-        after = draft.entities.get(before.id)
-        is_over = after is None or after.incarnation != before.incarnation or not after.is_live
-        if before.pool in touched and before.state is State.DRAINING and is_over:
-            draft.act(Tell(roll.request, f"{before.id} drained"))
-    for entity in draft.entities.values():
-        earlier = draft.before.entities.get(entity.id)
-        was_ready = earlier is not None and earlier.state is State.READY
-        if entity.pool in touched and entity.state is State.READY and not was_ready:
-            draft.act(Tell(roll.request, f"{entity.id} ready"))

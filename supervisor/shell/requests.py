@@ -37,7 +37,7 @@ from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.supervisor.config.reader import Config
 from temporal_fleet.supervisor.core import actions, events
 from temporal_fleet.supervisor.core.fleet import Fleet
-from temporal_fleet.supervisor.core.plan import reload_steps
+from temporal_fleet.supervisor.core.plan import plan
 from temporal_fleet.supervisor.shell.children import Children, EntityLife
 from temporal_fleet.supervisor.shell.configuration import Configuration, Proposal, ReloadRefused
 from temporal_fleet.supervisor.shell.control import Asked, Control
@@ -179,6 +179,13 @@ class Requests:
         if asker := self._askers.get(token):
             self._reply(asker, Progress(id=asker.request, message=message))
 
+    def happened(self, told: actions.Emit) -> None:
+        """What becomes of entities is the progress of the change that somebody waits for."""
+        if told.entity is None or told.level is actions.Level.DEBUG or not told.kind.startswith("entity."):
+            return
+        for token in self._in_force:
+            self.tell(token, f"{told.entity} {told.message}")
+
     def _follow(self, before: Config) -> None:
         """Another config is in force than before."""
         now = self._configuration.config
@@ -196,10 +203,9 @@ class Requests:
         except ReloadRefused as refused:
             self._reply(asker, Rejected(id=asker.request, problems=list(refused.problems)))
             return
-        budget = fleet.budget, wanted.budget
+        planned = plan(fleet, wanted.pools, wanted.budget, codes=self._helpers.code_now())
         steps = [
-            StepReport(action=step.action, target=step.target, reason=step.reason)
-            for step in reload_steps(fleet.pools, fleet.entities, wanted.pools, budget=budget)
+            StepReport(action=step.action, target=step.target, reason=step.reason) for step in planned.steps
         ]
         self._reply(asker, PlanReply(id=asker.request, steps=steps))
 

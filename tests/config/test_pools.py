@@ -3,8 +3,9 @@
 import pytest
 
 from temporal_fleet.supervisor.config.pools import core_pools
-from temporal_fleet.supervisor.core.fleet import MemoryLimits, Pool, RecyclePolicy
-from temporal_fleet.supervisor.core.plan import reload_steps
+from temporal_fleet.supervisor.core.differences import made_of_differences
+from temporal_fleet.supervisor.core.fleet import Fleet, MemoryLimits, Pool, RecyclePolicy
+from temporal_fleet.supervisor.core.plan import plan
 from tests.config.files import POOL, read
 
 
@@ -39,12 +40,38 @@ def test_what_is_not_said_limits_nothing() -> None:
 )
 def test_a_policy_takes_no_restart_of_the_entities(keys: str) -> None:
     assert core_pool(keys).digest == core_pool("").digest
-    steps = reload_steps({"orders": core_pool("")}, {}, {"orders": core_pool(keys)})
+    assert core_pool(keys).traits == core_pool("").traits
+    fleet = Fleet(embedded=False, pools={"orders": core_pool("")})
+    steps = plan(fleet, {"orders": core_pool(keys)}, None).steps
     assert ("change", "orders") in [(step.action, step.target) for step in steps]
 
 
 @pytest.mark.parametrize(
-    "keys", ['drain = "31s"', "worker = { max_cached_workflows = 5 }", 'env = { A = "1" }']
+    ("keys", "told"),
+    [
+        ('drain = "31s"', "drain 30s -> 31s"),
+        ("worker = { max_cached_workflows = 5 }", "worker.max_cached_workflows unset -> 5"),
+        ('worker = { max_heartbeat_throttle_interval = "90s" }', "throttle_interval unset -> 1m30s"),
+        ("worker = { no_remote_activities = true }", "worker.no_remote_activities unset -> true"),
+        ('workers = ["workflow", "activity"]', "workers unset -> workflow activity"),
+        ('after_fork = "shop.db:reconnect"', "after_fork unset -> shop.db:reconnect"),
+        ('path = "/tmp"', "path /usr -> /tmp"),
+        ('env = { A = "1" }', "env.A changed"),
+        ('[cluster]\naddress = "shop:7233"', "[cluster] address localhost:7233 -> shop:7233"),
+        ('[cluster]\napi_key_file = "/etc/passwd"', "[cluster] api_key_file unset -> /etc/passwd"),
+        ("[cluster.tls]", "[cluster] tls unset -> yes"),
+        ('[cluster.tls]\nserver_name = "shop"', "[cluster.tls] server_name unset -> shop"),
+        ('[fleet]\norphan = "1m"', "[fleet] orphan 30s -> 1m"),
+    ],
 )
-def test_what_an_entity_is_made_of_does(keys: str) -> None:
-    assert core_pool(keys).digest != core_pool("").digest
+def test_what_an_entity_is_made_of_does_and_the_operator_reads_what(keys: str, told: str) -> None:
+    before, after = core_pool(""), core_pool(keys)
+    assert before.digest != after.digest
+    assert told in made_of_differences(before, after)
+
+
+def test_a_changed_value_of_env_is_told_and_neither_value_shown() -> None:
+    before, after = core_pool('env = { KEY = "hunter2" }'), core_pool('env = { KEY = "hunter3" }')
+    assert made_of_differences(before, after) == "env.KEY changed"
+    assert "hunter" not in repr(before)
+    assert "hunter" not in "".join(before.traits.values())

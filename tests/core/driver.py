@@ -43,11 +43,11 @@ class Driver:
             self.tell(events.Tick())
         self.now = until
 
-    def prepare(self) -> None:
-        """Every helper that starts gets ready."""
+    def prepare(self, code: str = "") -> None:
+        """Every helper that starts gets ready, a fork server with this code."""
         for helper in tuple(self.fleet.helpers.values()):
             if helper.state is HelperState.STARTING:
-                self.tell(events.HelperReady(helper.key, helper.life))
+                self.tell(events.HelperReady(helper.key, helper.life, code))
 
     def boot(self, *names: str) -> None:
         """These, or all that start, are announced, say Hello and get ready."""

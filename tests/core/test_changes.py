@@ -242,7 +242,7 @@ def test_a_reload_imports_a_refused_program_again() -> None:
     driver.tell(events.ReloadRequested("a", driver.fleet.pools))
     assert [action.key.name for action in driver.did(act.StartHelper)] == ["r1.1"]
     driver.prepare()
-    assert accepted(driver) == {"a": "reloaded: import orders again"}
+    assert accepted(driver) == {"a": "reloaded: replace orders"}
     assert driver.named(State.STARTING) == ["orders-1", "orders-2"]
 
 
