@@ -77,11 +77,11 @@ class FleetUnderTest:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, output: int | None = None) -> Self:
+    def start(self, output: int | None = None, options: tuple[str, ...] = ()) -> Self:
         """Start the supervisor, without waiting for anything. Its streams are the log, or `output`."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [COMMAND, "up", "-c", self.config],
+                [COMMAND, "up", "-c", self.config, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log if output is None else output,
                 stderr=log if output is None else output,

@@ -14,6 +14,7 @@ from temporal_fleet.supervisor.cli import configuration
 from temporal_fleet.supervisor.cli.failure import Failure, Misuse, say
 from temporal_fleet.supervisor.cli.place import config_option
 from temporal_fleet.supervisor.cli.presence import Absent, look
+from temporal_fleet.supervisor.cli.watcher import start_watcher
 
 if TYPE_CHECKING:
     from temporal_fleet.supervisor.config.reader import Config
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-def up(config: Path) -> None:
+@click.option("--watch", is_flag=True, help="For development: reload at every save of a program or the file.")
+def up(config: Path, watch: bool) -> None:
     """Run the fleet of a config file in the foreground.
 
     TERM and Ctrl-C drain and stop it, a second one at once; HUP reloads the file."""
-    _supervise(configuration.load(config))
+    loaded = configuration.load(config)
+    if watch:
+        start_watcher(config.absolute())
+    _supervise(loaded)
 
 
 @click.command()
