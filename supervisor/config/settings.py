@@ -61,6 +61,11 @@ class Fleet(Table):
         description="auto: console on a terminal, JSON otherwise.",
         examples=["json"],
     )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="What is logged at least, by the fleet and by programs that chose no level themselves.",
+        examples=["debug"],
+    )
     orphan: Duration = Field(
         default="30s",
         validate_default=True,

@@ -64,6 +64,7 @@ def entity_spec(
         drain=config.pools[pool_name].drain,
         orphan=config.fleet.orphan,
         log_format=log_format,
+        log_level=config.fleet.log_level,
     )
 
 

@@ -35,6 +35,7 @@ def template(
 #run_dir = "run"                        # sockets and black boxes; default: under $XDG_RUNTIME_DIR
 #state_dir = "state"                    # what must outlive a reboot; default: under ~/.local/state
 #log_format = "auto"                    # auto: console on a terminal, json otherwise
+#log_level = "info"                     # debug, info, warning or error
 #orphan = "30s"                         # how long entities work on when the supervisor is gone
 #memory_budget = "4GiB"                 # for all entities together; above it the largest evict executions
 

@@ -81,6 +81,12 @@ class Children:
     def is_known(self, pid: int) -> bool:
         return pid in self._owners or pid in self._greeted
 
+    def lives(self) -> list[EntityLife]:
+        """Of the entities that have a process."""
+        everybody = (*self._owners.values(), *self._greeted.values())
+        ours = [owner for owner in everybody if isinstance(owner, EntityLife)]
+        return ours + [foreign.life for foreign in self._foreign.values()]
+
     def watch_foreign(self, process: ProcessIdentity, life: EntityLife) -> int | None:
         """A pidfd that becomes readable when this process, no child of ours, ends; None: it is gone."""
         try:

@@ -10,11 +10,38 @@ from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO, cast
 
 import structlog
+from structlog.processors import NAME_TO_LEVEL
 
 _PATIENCE_MS = 200
 
 
-def configure(log_format: Literal["console", "json"], fleet: str) -> None:
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class _Threshold:
+    """Drops what is below a level that may change at any time: bound loggers are made once, with theirs."""
+
+    def __init__(self) -> None:
+        self.level = logging.INFO
+
+    def __call__(
+        self, _logger: Any, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if NAME_TO_LEVEL[method] < self.level:
+            raise structlog.DropEvent
+        return event
+
+
+_threshold = _Threshold()
+
+
+def set_level(level: str) -> None:
+    """`debug`, `info`, `warning` or `error`: from now on nothing below it is logged."""
+    _threshold.level = _LEVELS[level]
+
+
+def configure(log_format: Literal["console", "json"], fleet: str, level: str) -> None:
+    set_level(level)
     # Whoever writes there, a traceback at the very end included.
     sys.stderr = Unbreakable(2)
     renderer: Any = (
@@ -26,6 +53,7 @@ def configure(log_format: Literal["console", "json"], fleet: str) -> None:
     )
     structlog.configure(
         processors=[
+            _threshold,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=False),
@@ -33,7 +61,7 @@ def configure(log_format: Literal["console", "json"], fleet: str) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, sys.stderr)),
         cache_logger_on_first_use=True,
     )

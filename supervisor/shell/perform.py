@@ -21,6 +21,7 @@ from temporal_fleet.supervisor.shell.estates import UNREAD, estate
 from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.helper_process import FORK_SERVER
 from temporal_fleet.supervisor.shell.helpers import Helpers
+from temporal_fleet.supervisor.shell.live_settings import LiveSettings
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import Deceased, OwnedRunDirectory
 from temporal_fleet.supervisor.shell.stacks import Dump, ask_for_stacks, read_stacks
@@ -49,6 +50,7 @@ class Performer:
         suspects: SuspectsFile,
         announcer: Announcer,
         make_spec: SpecMaker,
+        settings: LiveSettings,
         supervisor_pid: int,
     ) -> None:
         self._run = run
@@ -61,6 +63,7 @@ class Performer:
         self._suspects = suspects
         self._announcer = announcer
         self._make_spec = make_spec
+        self._settings = settings
         self._pid = supervisor_pid
         self._dumps: dict[EntityLife, Dump] = {}
         """Where in its stacks file the dump begins that we asked a life for."""
@@ -87,7 +90,12 @@ class Performer:
                 return self._helpers.fork(action.fork_server, spec)
             case actions.Welcome():
                 self._bus.send(
-                    Welcome(entity=action.entity, incarnation=action.incarnation, supervisor_pid=self._pid)
+                    Welcome(
+                        entity=action.entity,
+                        incarnation=action.incarnation,
+                        supervisor_pid=self._pid,
+                        log_level=self._settings.log_level,
+                    )
                 )
             case actions.TellDrain():
                 self._bus.send(Drain(entity=action.entity, incarnation=action.incarnation))
@@ -115,16 +123,19 @@ class Performer:
                 self._helpers.kill(action.key)
             case actions.Accept():
                 self._requests.accept(action)
+                self._settings.spread()
             case actions.Reject():
                 self._requests.reject(action.request, action.problems)
             case actions.Converged():
                 self._requests.converged(action)
             case actions.Failed():
                 self._requests.failed(action)
+                self._settings.spread()
             case actions.Tell():
                 self._requests.tell(action.request, action.message)
             case actions.Emit():
                 self._announcer.announce(action)
+                self._requests.happened(action)
             case actions.Finish():
                 self.finished = True
         return []

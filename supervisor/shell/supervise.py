@@ -26,6 +26,7 @@ from temporal_fleet.supervisor.shell.dev_server import DevServerImpossible, DevS
 from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
+from temporal_fleet.supervisor.shell.live_settings import LiveSettings
 from temporal_fleet.supervisor.shell.loop import Loop
 from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
@@ -63,7 +64,7 @@ def supervise(config: Config) -> int:
 
 def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     chosen = log_format(config, terminal=sys.stderr.isatty())
-    log.configure(chosen, config.fleet.name)
+    log.configure(chosen, config.fleet.name, config.fleet.log_level)
     try:
         dev_server = _dev_server(config, run.paths)
         incarnations = run.incarnations()
@@ -129,6 +130,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         suspects=suspects,
         announcer=announcer,
         make_spec=configuration.entity_spec,
+        settings=LiveSettings(configuration, bus, children),
         supervisor_pid=os.getpid(),
     )
     _log.info(

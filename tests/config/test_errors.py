@@ -41,7 +41,7 @@ def test_ten_different_errors_are_told_at_once() -> None:
         'a letter or digit first and last, such as "shop"',
         'fleet.toml:3: fleet.orphan = 30: must be a string with a unit, such as "30s"',
         "fleet.toml:4: fleet.colour: is no key of this table; there are name, run_dir, state_dir, "
-        "log_format, orphan, memory_budget",
+        "log_format, log_level, orphan, memory_budget",
         'fleet.toml:7: cluster.address = "http://temporal:7233": must be host:port without a scheme, '
         'such as "temporal:7233"',
         'fleet.toml:9: pools.orders.task_queue: is missing: set it, such as "orders"',
@@ -63,6 +63,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], Any]] = {
     "fleet.name": (("fleet", "name"), "a b"),
     "fleet.orphan": (("fleet", "orphan"), 30),
     "fleet.log_format": (("fleet", "log_format"), "xml"),
+    "fleet.log_level": (("fleet", "log_level"), "loud"),
     "fleet.memory_budget": (("fleet", "memory_budget"), 4),
     "fleet.http": (("fleet", "http"), "127.0.0.1:9464"),
     "cluster.address": (("cluster", "address"), "localhost"),

@@ -31,6 +31,7 @@ name = "shop"
 run_dir = "run"
 state_dir = "state"
 log_format = "json"
+log_level = "debug"
 orphan = "1m30s"
 memory_budget = "4GiB"
 [cluster]

@@ -20,6 +20,7 @@ drain = "1m30s"
 [fleet]
 name = "shop"
 run_dir = "/run/shop"
+log_level = "warning"
 orphan = "5s"
 [cluster]
 address = "temporal:7233"
@@ -79,6 +80,7 @@ def test_everything_of_an_entity(folder: Path) -> None:
         drain=90.0,
         orphan=5.0,
         log_format="json",
+        log_level="warning",
     )
     assert "s3cret" not in repr(spec)
     assert "s3cret" not in repr(list(spec.program.__rich_repr__()))

@@ -254,6 +254,7 @@ def entity_spec(
     drain: float = 10.0,
     orphan: float = 20.0,
     log_format: str = "json",
+    log_level: str = "info",
 ) -> EntitySpec:
     return EntitySpec(
         fleet="shop",
@@ -266,6 +267,7 @@ def entity_spec(
         drain=drain,
         orphan=orphan,
         log_format=log_format,
+        log_level=log_level,
     )
 
 

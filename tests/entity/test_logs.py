@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ from pathlib import Path
 from temporal_fleet.protocol.spec import ClusterSpec
 from temporal_fleet.entity.logs import configure_logging
 from tests.entity.lives import entity_spec, program_spec
-def configure(form="json"):
-    spec = entity_spec(Path("/run/shop"), program_spec("queue"), ClusterSpec(), log_format=form)
-    return configure_logging(spec)[0]
+def configure_all(form="json", level="info"):
+    spec = entity_spec(
+        Path("/run/shop"), program_spec("queue"), ClusterSpec(), log_format=form, log_level=level)
+    return configure_logging(spec)
+def configure(form="json", level="info"):
+    return configure_all(form, level)[0]
 """
 
 
@@ -93,6 +97,48 @@ logging.getLogger("shop").warning("not this one")
 logging.getLogger("shop").error("this one")
 """)
     assert line["event"] == "this one"
+
+
+def test_the_level_is_the_fleets_and_may_change() -> None:
+    said = lines("""
+log, _, levels = configure_all(level="warning")
+def say(when):
+    for level in ("debug", "info", "warning", "error"):
+        getattr(log, level)(f"{when} ours")
+        getattr(logging.getLogger("shop"), level)(f"{when} theirs")
+say("first")
+levels.follow("debug")
+say("then")
+levels.follow("error")
+say("at last")
+levels.follow("a level of another version")
+say("still")
+""")
+    counts = Counter(line["event"] for line in said)
+    assert counts == {
+        **{"first ours": 2, "first theirs": 2, "then ours": 4, "then theirs": 4},
+        **{"at last ours": 1, "at last theirs": 1, "still ours": 1, "still theirs": 1},
+    }
+
+
+def test_a_level_of_the_programs_own_stays() -> None:
+    said = lines("""
+logging.basicConfig(level=logging.ERROR)
+log, _, levels = configure_all()
+levels.follow("debug")
+log.debug("ours")
+logging.getLogger("shop").warning("not this one")
+""")
+    assert [line["event"] for line in said] == ["ours"]
+
+
+def test_a_time_that_the_sdk_does_not_keep_is_not_told() -> None:
+    (line,) = lines("""
+configure()
+logging.getLogger("temporalio.worker._worker").info("Beginning worker shutdown, will wait 365 days")
+logging.getLogger("temporalio.worker._worker").info("Worker cancelled, shutting down")
+""")
+    assert line["event"] == "Worker cancelled, shutting down"
 
 
 def test_handlers_of_the_programs_own_making_stay() -> None:

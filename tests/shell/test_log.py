@@ -1,6 +1,9 @@
 """The supervisor's stderr: a pipe whose reader goes away, stands still, or comes back."""
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -46,3 +49,31 @@ def test_a_reader_that_stands_still_holds_nobody_up_and_reads_on_later(pipe: tup
     assert 0 < len(taken) < 10_000 * len(LINE)
     stream.write("there again\n")
     assert os.read(reader, 1 << 20) == b"there again\n"
+
+
+def test_what_is_logged_follows_the_level_of_now() -> None:
+    """In a process of its own, since logging is set up for a whole process."""
+    program = """
+import structlog
+from temporal_fleet.supervisor.shell import log
+logger = structlog.get_logger()
+log.configure("json", "shop", "warning")
+def say(when):
+    for level in ("debug", "info", "warning", "error"):
+        logger.log({"debug": 10, "info": 20, "warning": 30, "error": 40}[level], f"{when} {level}")
+say("first")
+log.set_level("debug")
+say("then")
+log.set_level("error")
+say("at last")
+try:
+    1 / 0
+except ZeroDivisionError:
+    logger.exception("a failure")
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=30)
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == [
+        *("first warning", "first error"),
+        *("then debug", "then info", "then warning", "then error"),
+        *("at last error", "a failure"),
+    ]

@@ -55,6 +55,7 @@ def performer(run: OwnedRunDirectory, context: Context) -> Iterator[Performer]:
         suspects=SuspectsFile(run.paths.path),
         announcer=announcer,
         make_spec=NOT_ASKED,
+        settings=NOT_ASKED,
         supervisor_pid=1,
     )
     bus.socket.close()
