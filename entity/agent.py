@@ -27,6 +27,7 @@ from temporal_fleet.protocol.channel import Channel, ChannelClosed, inherited_ch
 from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.protocol.helpers import (
     ClusterState,
+    CredentialsTried,
     FindClosed,
     Recovered,
     RecoverEntity,
@@ -70,6 +71,8 @@ class Agent:
             if cluster is not self._cluster:
                 return
             self._tell(state)
+            if (problem := await cluster.look_at_credentials()) is not None:
+                self._send(CredentialsTried(problem=problem))
             pause = _WHEN_FINE if state.reachable and not state.refused else _WHEN_NOT
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause)

@@ -8,15 +8,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeNamespaceResponse
 from temporalio.client import Client
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode, WorkflowService
 
 from temporal_fleet.entity import connection
+from temporal_fleet.entity.credentials import Credentials
 from temporal_fleet.protocol.helpers import ClusterState, WatchCluster
 from temporal_fleet.protocol.spec import ClusterSpec
 
@@ -59,6 +60,7 @@ class Declined(Exception):
 class _Connected:
     client: Client
     namespace_id: str
+    credentials: Credentials
 
 
 class Cluster:
@@ -103,6 +105,10 @@ class Cluster:
         self._connection.set()
         return self._state(reachable=True, refused=False, reason="")
 
+    async def look_at_credentials(self) -> str | None:
+        """What is new of them, as `Credentials.look` has it."""
+        return None if self._connected is None else await self._connected.credentials.look()
+
     async def ask(self, request: Callable[[WorkflowService], Awaitable[R]]) -> R:
         """What a short request brings. Raises Declined, and ClusterTrouble: it may work later."""
         async with self._turns:
@@ -134,22 +140,17 @@ class Cluster:
         return self._connected
 
     async def _probe(self) -> _Connected:
-        """What a Worker asks at its start. Raises ClusterTrouble."""
-        client = (
-            self._connected.client
-            if self._connected is not None
-            else await connection.connect(
-                self._where, self._runtime, identity=self.identity, timeout=_PROBE_PATIENCE
-            )
+        """Raises ClusterTrouble."""
+        connected = self._connected
+        if connected is not None:
+            await connection.namespace_id(connected.client, self._where, _PROBE_PATIENCE)
+            return connected
+        connect = partial(
+            connection.connect, runtime=self._runtime, identity=self.identity, timeout=_PROBE_PATIENCE
         )
-        try:
-            answer: DescribeNamespaceResponse = await client.workflow_service.describe_namespace(
-                DescribeNamespaceRequest(namespace=self._where.namespace),
-                timeout=timedelta(seconds=_PROBE_PATIENCE),
-            )
-        except RPCError as error:
-            raise connection.judge(error, self._where) or error from error
-        return _Connected(client, answer.namespace_info.id)
+        client = await connect(self._where)
+        namespace_id = await connection.namespace_id(client, self._where, _PROBE_PATIENCE)
+        return _Connected(client, namespace_id, Credentials(self._spec, self._where, client, connect))
 
     def _state(self, *, reachable: bool, refused: bool, reason: str) -> ClusterState:
         self._reason = reason

@@ -15,6 +15,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeNamespaceResponse
 from temporalio.client import Client, Plugin
 from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfigProfile
@@ -141,6 +142,17 @@ async def connect(
         raise trouble from error
 
 
+async def namespace_id(client: Client, where: Endpoint, timeout: float) -> str:
+    """Asked for as a Worker does at its start: only who is let in is told. Raises Unreachable and Refused."""
+    try:
+        answer: DescribeNamespaceResponse = await client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace=where.namespace), timeout=timedelta(seconds=timeout)
+        )
+    except RPCError as error:
+        raise judge(error, where) or error from error
+    return answer.namespace_info.id
+
+
 def _compression(address: str) -> GrpcCompression:
     """The SDK's default, but on the loopback nothing is gained for its 2.4 MiB in each entity and a fifth of
     the CPU time of its start."""
@@ -156,6 +168,8 @@ _STATUS = re.compile(r'Status \{ code: (\w+), message: "((?:[^"\\]|\\.)*)"')
 _DETAIL = re.compile(r'message: "((?:[^"\\]|\\.)*)"|error: "((?:[^"\\]|\\.)*)"')
 _ALERT = re.compile(r"AlertReceived\((\w+)\)|received fatal alert: (\w+)")
 _CONNECT = "Failed client connect: "
+_NO_PAIR = ("ParseError", "NoCertificatesPresented", "InconsistentKeys", "(Transport, InvalidCertificate(")
+"""What rustls says of certificate and key, each by itself or together."""
 _AFTER_CONNECTION = "call error after connection"
 
 
@@ -185,7 +199,7 @@ def judge(error: BaseException, where: Endpoint) -> ClusterTrouble | None:
             f"the certificate of {where.address} is not to be trusted ({certificate[1]}); set [cluster.tls] "
             "server_ca to the CA that signed it, and server_name to the name that it carries"
         )
-    if "ParseError" in text:
+    if any(word in text for word in _NO_PAIR):
         return Refused(
             "[cluster.tls] holds what is no PEM certificate or key, or a key that is not the certificate's; "
             "correct client_cert, client_key and server_ca"

@@ -9,6 +9,7 @@ import inspect
 import logging
 import os
 import signal
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -21,6 +22,7 @@ from structlog.stdlib import BoundLogger
 from temporalio.runtime import Runtime
 
 from temporal_fleet.entity import connection
+from temporal_fleet.entity.credentials import Credentials
 from temporal_fleet.entity.evictor import Evictor
 from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.link import Link
@@ -161,7 +163,7 @@ class _Life:
         self._vitals = Vitals(spec.program.task_queue)
         self._executions = Executions(box)
         self._evictor = Evictor(self._executions, self._request_eviction)
-        self._evicting: set[asyncio.Task[None]] = set()
+        self._errands: set[asyncio.Task[None]] = set()
         self._worker: EntityWorker | None = None
         self._quieted: asyncio.Future[None] = self._loop.create_future()
         self._leaving: asyncio.Future[_Cause] = self._loop.create_future()
@@ -200,9 +202,13 @@ class _Life:
         self._log_levels.follow(log_level)
 
     def eviction_ordered(self, order: Evict) -> None:
-        task = self._loop.create_task(self._evict(order))
-        self._evicting.add(task)
-        task.add_done_callback(self._evicting.discard)
+        self._run_errand(self._evict(order))
+
+    def _run_errand(self, errand: Coroutine[Any, Any, None]) -> None:
+        """Beside the work, and not beyond it."""
+        task = self._loop.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     async def _evict(self, order: Evict) -> None:
         try:
@@ -249,7 +255,7 @@ class _Life:
         pulse = asyncio.create_task(self._pulse())
         # The pulse ends by an error alone, and without it the entity would be killed for a hang.
         await _first(work, pulse)
-        for task in self._evicting:
+        for task in self._errands:
             task.cancel()
         if pulse.done():
             pulse.result()
@@ -295,17 +301,20 @@ class _Life:
         identity = connection.identity(spec.fleet, routing_id(spec.entity, spec.incarnation))
         self._box.write_identity(identity)
         self._where = connection.endpoint(spec.cluster)
-        client = await connection.connect(
-            self._where,
-            runtime,
+        connect = partial(
+            connection.connect,
+            runtime=runtime,
             identity=identity,
             timeout=_CONNECT_TIMEOUT,
-            data_converter=connection.load_data_converter(spec.cluster.data_converter),
             plugins=client_plugins(self._loaded),
         )
+        converter = connection.load_data_converter(spec.cluster.data_converter)
+        client = await connect(self._where, data_converter=converter)
         arguments = await worker_arguments(self._loaded, spec.program, client, self._executions)
         recorder = Recorder(self._box, self._executions, StickyQueue(client, self._box))
         self._worker = EntityWorker(spec, arguments, client, self._vitals, recorder)
+        credentials = Credentials(spec.cluster, self._where, client, connect, self._worker.reconnected)
+        self._run_errand(credentials.watch(self._link.credentials_tried))
         return self._worker
 
     async def _run(self, worker: EntityWorker) -> None:

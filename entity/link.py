@@ -15,6 +15,7 @@ import zmq
 from temporal_fleet.protocol.codec import SIZE_LIMIT, Decoder, encode
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.messages import (
+    Credentials,
     Drain,
     Draining,
     EntityMessage,
@@ -110,6 +111,11 @@ class Link:
         if self._contact is not _Contact.NONE:
             self._send(heartbeat)
         # What came while we sent has told nobody: the send took the descriptor's signal.
+        self._attend()
+
+    def credentials_tried(self, problem: str) -> None:
+        if self._contact is not _Contact.NONE:
+            self._send(Credentials(entity=self._entity, incarnation=self._incarnation, problem=problem))
         self._attend()
 
     def evicted(self, answer: Evicted) -> None:

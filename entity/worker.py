@@ -82,6 +82,12 @@ class EntityWorker:
                 self._vitals.drain()
             pause = min(pause * _GROWTH, _LAST_LOOK)
 
+    def reconnected(self) -> None:
+        """Its client has another connection: go on over that, without a poll or a task lost."""
+        # One that has shut down calls nobody any more, and takes no client.
+        if self._worker._bridge_worker._ref is not None:
+            self._worker.client = self._worker.client
+
     def request_eviction(self, run_id: str) -> None:
         """Have the SDK evict a run, at the next moment at which no Workflow Task of it is in hand. A run that
         it does not know is nothing to it."""

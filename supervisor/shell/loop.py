@@ -12,6 +12,7 @@ from temporal_fleet.protocol import messages
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.actions import Action, Converged, Emit, Forget, SaveSuspects
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
+from temporal_fleet.supervisor.core.estate import Life
 from temporal_fleet.supervisor.core.fleet import Fleet, Phase
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.shell.announcer import Announcer
@@ -224,6 +225,8 @@ class Loop:
                         self._announcer.announce(told)
             case messages.Draining():
                 self._feed(events.LeftByItself(entity, incarnation, message.cause))
+            case messages.Credentials():
+                self._feed(events.CredentialsTried(Life(entity, incarnation), message.problem))
             case messages.Evicted():
                 for event in self._evictions.answered(message):
                     self._feed(event)

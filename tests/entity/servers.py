@@ -8,9 +8,11 @@ import socketserver
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import hpack
 
 Handler = Callable[[socket.socket], None]
 
@@ -79,26 +81,126 @@ def _forward(outside: socket.socket, inside: socket.socket) -> None:
             (inside if source is outside else outside).sendall(data)
 
 
+class Front:
+    """TLS in front of the Cluster that changes while it is up. With `keys` only those pass who show one:
+    who shows another is turned away, and loses the whole connection."""
+
+    def __init__(self, address: str, context: ssl.SSLContext, keys: Collection[str] | None = None) -> None:
+        self.context = context
+        self.keys = keys
+        self.shown: set[str] = set()
+        """Keys, by those who were let in."""
+        self._address = address
+        self._open: set[socket.socket] = set()
+
+    def hang_up(self) -> None:
+        """On all who are connected now."""
+        for connection in tuple(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle(self, connection: socket.socket) -> None:
+        with self.context.wrap_socket(connection, server_side=True) as outside:
+            self._open.add(outside)
+            try:
+                with _connected(self._address) as inside:
+                    self._forward(outside, inside)
+            finally:
+                self._open.discard(outside)
+
+    def _forward(self, outside: ssl.SSLSocket, inside: socket.socket) -> None:
+        requests = _Requests()
+        greeted = False
+        while True:
+            readable = [outside] if outside.pending() else select.select([outside, inside], [], [])[0]
+            for source in readable:
+                data = source.recv(1 << 16)
+                if not data:
+                    return
+                if source is inside:
+                    greeted = True
+                    outside.sendall(data)
+                    continue
+                for stream, key in requests.take(data):
+                    if self.keys is not None and key not in self.keys:
+                        outside.sendall(b"" if greeted else _frame(_SETTINGS, 0, 0))
+                        outside.sendall(_frame(_HEADERS, _END_OF_ALL, stream, _status(401)))
+                        _hang_up_politely(outside)
+                        return
+                    self.shown.add(key)
+                inside.sendall(data)
+
+
+def _hang_up_politely(connection: socket.socket) -> None:
+    """What was sent last would be lost if what came meanwhile were not read."""
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(1 << 16):
+        pass
+
+
+class _Requests:
+    """Reads the API keys out of the frames of one HTTP/2 connection."""
+
+    def __init__(self) -> None:
+        self._unread = bytearray()
+        self._headers = hpack.Decoder()
+        self._preface = len(_PREFACE)
+
+    def take(self, data: bytes) -> list[tuple[int, str]]:
+        """The requests that begin in what came: stream and API key, empty if there is none."""
+        self._unread += data
+        begun = []
+        if self._preface and len(self._unread) >= self._preface:
+            del self._unread[: self._preface]
+            self._preface = 0
+        while not self._preface and len(self._unread) >= _FRAME_HEAD:
+            length = int.from_bytes(self._unread[:3], "big")
+            if len(self._unread) < _FRAME_HEAD + length:
+                break
+            kind, flags = self._unread[3], self._unread[4]
+            stream = int.from_bytes(self._unread[5:_FRAME_HEAD], "big")
+            payload = bytes(self._unread[_FRAME_HEAD : _FRAME_HEAD + length])
+            del self._unread[: _FRAME_HEAD + length]
+            if kind == _HEADERS:
+                # Priority, if it is there, comes before the block. Nobody here pads, or continues.
+                block = payload[5 if flags & 0x20 else 0 :]
+                shown = {str(name): str(value) for name, value in self._headers.decode(block)}
+                begun.append((stream, shown.get("authorization", "").removeprefix("Bearer ")))
+        return begun
+
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_FRAME_HEAD = 9
+_HEADERS = 1
+_SETTINGS = 4
+_END_OF_ALL = 5
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def _status(status: int) -> bytes:
+    """A header block: one literal field without indexing (RFC 7541, 6.2.2)."""
+    return b"\x00\x07:status\x03" + str(status).encode()
+
+
 def turning_away_with(status: int) -> Handler:
     """An HTTP/2 gateway that answers each request with this status, as one does that knows no such key."""
 
-    def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
-
-    settings, headers, acknowledge, end_of_all = 4, 1, 1, 5
-    # One literal header field without indexing (RFC 7541, 6.2.2).
-    block = b"\x00\x07:status\x03" + str(status).encode()
+    acknowledge = 1
 
     def turn_away(connection: socket.socket) -> None:
         with connection.makefile("rb") as reader:
-            reader.read(len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
-            connection.sendall(frame(settings, 0, 0))
-            while len(head := reader.read(9)) == 9:
+            reader.read(len(_PREFACE))
+            connection.sendall(_frame(_SETTINGS, 0, 0))
+            while len(head := reader.read(_FRAME_HEAD)) == _FRAME_HEAD:
                 reader.read(int.from_bytes(head[:3], "big"))
-                if head[3] == settings and not head[4] & acknowledge:
-                    connection.sendall(frame(settings, acknowledge, 0))
-                elif head[3] == headers:
-                    connection.sendall(frame(headers, end_of_all, int.from_bytes(head[5:], "big"), block))
+                if head[3] == _SETTINGS and not head[4] & acknowledge:
+                    connection.sendall(_frame(_SETTINGS, acknowledge, 0))
+                elif head[3] == _HEADERS:
+                    stream = int.from_bytes(head[5:], "big")
+                    connection.sendall(_frame(_HEADERS, _END_OF_ALL, stream, _status(status)))
 
     return turn_away
 

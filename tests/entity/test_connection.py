@@ -242,6 +242,21 @@ def test_what_is_no_key_is_refused(tls_front: TlsFront, authority: Authority, tm
         assert "PEM" in refusal(ClusterSpec(address=address, tls=tls))
 
 
+def test_a_pair_that_is_none_is_refused(
+    tls_front: TlsFront, authority: Authority, client_pair: KeyPair, server_pair: KeyPair, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    for certificate, key in [
+        (client_pair.certificate, server_pair.key),
+        (client_pair.key, client_pair.key),
+        (broken, client_pair.key),
+    ]:
+        tls = mutual(authority, KeyPair(certificate, key))
+        with tls_front(asks_for_certificates=True) as address:
+            assert "client_key" in refusal(ClusterSpec(address=address, tls=tls))
+
+
 def test_a_certificate_without_its_key_is_refused() -> None:
     with pytest.raises(Refused, match="both client_cert and client_key"):
         endpoint(ClusterSpec(tls=TlsSpec(client_cert="/absent")))
