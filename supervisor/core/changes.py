@@ -40,6 +40,11 @@ def request(draft: Draft, event: events.ChangeRequest) -> None:
         _carry_out(draft, change, event)
 
 
+def refuse_file(draft: Draft, event: events.FileRefused) -> None:
+    draft.changes = opened(draft.changes, event.request, "reload", draft.now)
+    _reject(draft, draft.changes[-1].id, *event.problems)
+
+
 def settle(draft: Draft) -> None:
     """Carry out the pending change once its programs are there, or reject it once one of them is not; then
     the one that waits for it."""
@@ -122,8 +127,16 @@ def _reload(draft: Draft, change: int, event: events.ReloadRequested) -> None:
     if unknown := [name for name in event.forced if name not in event.pools]:
         _reject(draft, change, *(_no_such("pool", name, event.pools) for name in unknown))
         return
-    planned = plan(draft.fleet(), event.pools, event.budget, forced=event.forced, codes=event.codes)
+    planned = plan(
+        draft.fleet(),
+        event.pools,
+        event.budget,
+        forced=event.forced,
+        codes=event.codes,
+        edited=event.edited,
+    )
     draft.epoch = planned.epoch
+    draft.act(Tell(event.request, planned.summary, planned.steps))
     message = f"reloaded: {planned.summary or 'nothing to change'}"
     _propose(draft, Pending(change, event, planned.pools, message, planned.budget))
 

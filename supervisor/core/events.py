@@ -45,6 +45,16 @@ class ReloadRequested:
     """Pools whose program is imported anew, and whose entities are replaced, without a change."""
     codes: Mapping[str, str] = field(default_factory=dict)
     """Of each fork server, by its name: the digest of its program's code as it stands on disk now."""
+    edited: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of each fork server, by its name: the files and distributions that are not as they were imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRefused:
+    """A reload was asked for, and the config file says nothing that this fleet could follow."""
+
+    request: str
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +291,7 @@ Event = (
     | Found
     | FoundDead
     | ReloadRequested
+    | FileRefused
     | ScaleRequested
     | RestartRequested
     | DrainRequested

@@ -57,14 +57,16 @@ def plan(
     *,
     forced: Sequence[str] = (),
     codes: Mapping[str, str] | None = None,
+    edited: Mapping[str, Sequence[str]] | None = None,
 ) -> Plan:
     """What a reload to `wanted` does to this fleet. `forced`: pools to be replaced without a change; `codes`:
-    of each fork server, by name, the digest of its program's code as it would be imported now."""
+    of each fork server, by name, the digest of its program's code as it would be imported now; `edited`: what
+    of that code is not as it was."""
     epoch = fleet.epoch + 1
     pools = {}
     why: dict[str, str] = {}
     for name, pool in wanted.items():
-        pools[name], why[name] = _renewed(fleet, pool, epoch, name in forced, codes or {})
+        pools[name], why[name] = _renewed(fleet, pool, epoch, name in forced, codes or {}, edited or {})
     steps: list[Step] = []
     kept = 0
     for name in sorted({*fleet.pools, *pools}):
@@ -112,7 +114,12 @@ def _pool_steps(fleet: Fleet, pool: Pool, why: str) -> tuple[list[Step], int]:
 
 
 def _renewed(
-    fleet: Fleet, pool: Pool, number: int, is_forced: bool, codes: Mapping[str, str]
+    fleet: Fleet,
+    pool: Pool,
+    number: int,
+    is_forced: bool,
+    codes: Mapping[str, str],
+    edited: Mapping[str, Sequence[str]],
 ) -> tuple[Pool, str]:
     """The pool as it would run, and why what runs is replaced; empty: it is not. With the code that was
     imported, unless that was refused or is not what stands on the disk any more."""
@@ -128,7 +135,7 @@ def _renewed(
     if server is not None and server.state is HelperState.REFUSED:
         return anew, "its program was refused, and is imported again"
     if is_code_changed(fleet, kept.fork_server, codes):
-        return anew, "code changed"
+        return anew, _code_changed(pool, edited.get(kept.fork_server.name, ()))
     if is_forced:
         return anew, "forced"
     if before is None:
@@ -144,6 +151,12 @@ def _is_older(entity: Entity, code: str) -> bool:
     """Whether it runs code that its fork server, which died meanwhile, did not find on the disk again."""
     told = entity.is_live and entity.standing is not Standing.RETIRED
     return told and "" not in {entity.code, code} and entity.code != code
+
+
+def _code_changed(pool: Pool, edited: Sequence[str]) -> str:
+    """With the names as they are within the pool's `path`."""
+    names = [name.removeprefix(f"{pool.program.path}/") for name in edited]
+    return f"code changed: {_listed(names)}" if names else "code changed"
 
 
 def _present(places: Sequence[Entity]) -> list[Entity]:

@@ -13,6 +13,7 @@ from temporal_fleet.protocol.helpers import Prepared
 class _Imported:
     files: Mapping[bytes, bytes]
     search_path: tuple[bytes, ...]
+    installed: frozenset[bytes]
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Code:
     """Of one fork server's program, as it would be imported now."""
 
     digest: str
-    changed: tuple[str, ...]
-    """The files that are not what they were."""
+    edited: tuple[str, ...]
+    """The files that are not what they were, and the distributions that are new or gone."""
 
 
 class Codes:
@@ -30,7 +31,9 @@ class Codes:
 
     def learn(self, fork_server: str, prepared: Prepared) -> None:
         """Raises PeerRubbish."""
-        self._imported[fork_server] = _Imported(unpack(prepared.files), tuple(prepared.search_path))
+        search_path = tuple(prepared.search_path)
+        installed = frozenset(distributions(search_path))
+        self._imported[fork_server] = _Imported(unpack(prepared.files), search_path, installed)
 
     def forget(self, fork_server: str) -> None:
         self._imported.pop(fork_server, None)
@@ -47,9 +50,8 @@ class Codes:
             if imported.search_path not in installed:
                 installed[imported.search_path] = distributions(imported.search_path)
             files = {path: digests[path] for path in imported.files}
-            changed = sorted(path for path, digest in imported.files.items() if files[path] != digest)
-            found[name] = Code(
-                code_digest(files, installed[imported.search_path]),
-                tuple(os.fsdecode(path) for path in changed),
-            )
+            there = installed[imported.search_path]
+            edited = [path for path, digest in sorted(imported.files.items()) if files[path] != digest]
+            edited += sorted(imported.installed.symmetric_difference(there))
+            found[name] = Code(code_digest(files, there), tuple(os.fsdecode(each) for each in edited))
         return found

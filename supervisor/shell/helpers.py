@@ -148,13 +148,14 @@ class Helpers:
             told = self._understand_all(owner.key, owner.life, process.was_waited_for())
         return [*told, events.HelperDied(owner.key, owner.life, f"died: {how}")]
 
-    def code_now(self) -> dict[str, str]:
-        """Of each fork server, by its name: the code that it would import now."""
+    def code_now(self) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+        """Of each fork server, by its name: the digest of the code that it would import now, and what of that
+        is not as it was."""
         found = self._codes.now()
-        for name, code in found.items():
-            if code.changed:
-                _log.info("code changed", fork_server=name, files=list(code.changed))
-        return {name: code.digest for name, code in found.items()}
+        return (
+            {name: code.digest for name, code in found.items()},
+            {name: code.edited for name, code in found.items()},
+        )
 
     def _talking(self) -> Iterator[tuple[HelperKey, HelperProcess]]:
         for key, running in self._running.items():

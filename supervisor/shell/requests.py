@@ -37,7 +37,7 @@ from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.supervisor.config.reader import Config
 from temporal_fleet.supervisor.core import actions, events
 from temporal_fleet.supervisor.core.fleet import Fleet
-from temporal_fleet.supervisor.core.plan import plan
+from temporal_fleet.supervisor.core.plan import Step, plan
 from temporal_fleet.supervisor.shell.children import Children, EntityLife
 from temporal_fleet.supervisor.shell.configuration import Configuration, Proposal, ReloadRefused
 from temporal_fleet.supervisor.shell.control import Asked, Control
@@ -116,7 +116,8 @@ class Requests:
                     return []
                 return [events.ScaleRequested(self._token(asker), request.pools)]
             case Restart():
-                return [events.RestartRequested(self._token(asker), request.target, self._helpers.code_now())]
+                codes, _ = self._helpers.code_now()
+                return [events.RestartRequested(self._token(asker), request.target, codes)]
             case DrainPool():
                 return [events.DrainRequested(self._token(asker), request.pool)]
             case ResumePool():
@@ -130,12 +131,11 @@ class Requests:
         try:
             proposal = self._configuration.propose()
         except ReloadRefused as refused:
-            self.reject(token, refused.problems)
-            _log.error("reload refused: nothing was changed", problems=list(refused.problems))
-            return []
+            return [events.FileRefused(token, refused.problems)]
         self._proposals[token] = proposal
-        codes = self._helpers.code_now()
-        return [events.ReloadRequested(token, proposal.pools, proposal.budget, forced=forced, codes=codes)]
+        codes, edited = self._helpers.code_now()
+        pools, budget = proposal.pools, proposal.budget
+        return [events.ReloadRequested(token, pools, budget, forced, codes, edited)]
 
     def accept(self, told: actions.Accept) -> None:
         before = self._configuration.config
@@ -175,16 +175,16 @@ class Requests:
             )
             self._reply(asker, failed)
 
-    def tell(self, token: str, message: str) -> None:
-        if asker := self._askers.get(token):
-            self._reply(asker, Progress(id=asker.request, message=message))
+    def tell(self, told: actions.Tell) -> None:
+        if asker := self._askers.get(told.request):
+            self._reply(asker, Progress(id=asker.request, message=told.message, steps=_reports(told.steps)))
 
     def happened(self, told: actions.Emit) -> None:
         """What becomes of entities is the progress of the change that somebody waits for."""
         if told.entity is None or told.level is actions.Level.DEBUG or not told.kind.startswith("entity."):
             return
         for token in self._in_force:
-            self.tell(token, f"{told.entity} {told.message}")
+            self.tell(actions.Tell(token, f"{told.entity} {told.message}"))
 
     def _follow(self, before: Config) -> None:
         """Another config is in force than before."""
@@ -203,11 +203,9 @@ class Requests:
         except ReloadRefused as refused:
             self._reply(asker, Rejected(id=asker.request, problems=list(refused.problems)))
             return
-        planned = plan(fleet, wanted.pools, wanted.budget, codes=self._helpers.code_now())
-        steps = [
-            StepReport(action=step.action, target=step.target, reason=step.reason) for step in planned.steps
-        ]
-        self._reply(asker, PlanReply(id=asker.request, steps=steps))
+        codes, edited = self._helpers.code_now()
+        planned = plan(fleet, wanted.pools, wanted.budget, codes=codes, edited=edited)
+        self._reply(asker, PlanReply(id=asker.request, steps=_reports(planned.steps)))
 
     def _changes(self, fleet: Fleet, asker: _Asker, change: int | None, now: float) -> None:
         found = changes(fleet.changes, change, now)
@@ -242,6 +240,10 @@ class Requests:
 
     def _reply(self, asker: _Asker, reply: ControlReply) -> None:
         self._control.reply(asker.operator, reply)
+
+
+def _reports(steps: tuple[Step, ...]) -> list[StepReport]:
+    return [StepReport(action=step.action, target=step.target, reason=step.reason) for step in steps]
 
 
 def _accepted(asker: _Asker, message: str, generation: int, change: int) -> Accepted:

@@ -1,6 +1,7 @@
 """What an operator reads before a reload, and what the reload then does."""
 
 from dataclasses import replace
+from typing import Any
 
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
@@ -11,11 +12,11 @@ from tests.core.driver import Driver, up
 from tests.core.pools import by_name, make_pool
 
 
-def planned(driver: Driver, *wanted: Pool, **rest: dict[str, str] | tuple[str, ...]) -> Plan:
-    return plan(driver.fleet, by_name(*wanted), driver.fleet.budget, **rest)  # type: ignore[arg-type]
+def planned(driver: Driver, *wanted: Pool, **rest: Any) -> Plan:
+    return plan(driver.fleet, by_name(*wanted), driver.fleet.budget, **rest)
 
 
-def steps(driver: Driver, *wanted: Pool, **rest: dict[str, str] | tuple[str, ...]) -> list[str]:
+def steps(driver: Driver, *wanted: Pool, **rest: Any) -> list[str]:
     return [f"{step.action} {step.target}: {step.reason}" for step in planned(driver, *wanted, **rest).steps]
 
 
@@ -90,6 +91,12 @@ def test_code_that_changed_rolls_the_pools_that_use_it_on_one_new_fork_server() 
         "replace billing: code changed",
         "replace orders: code changed",
         "keep 1 entity: untouched",
+    ]
+    assert steps(
+        driver, *wanted, codes={"r2.0": "new"}, edited={"r2.0": ("/srv/shop/mail.py", "lib-2.0")}
+    ) == [
+        "replace mail: code changed: shop/mail.py, lib-2.0",
+        "keep 2 entities: untouched",
     ]
     driver.tell(events.ReloadRequested("a", by_name(*wanted), codes={"r1.0": "new", "r2.0": "old"}))
     assert [action.key.name for action in driver.did(act.StartHelper)] == ["r1.1"]

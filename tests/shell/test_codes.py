@@ -44,11 +44,11 @@ def test_a_changed_file_is_told_of_those_who_imported_it_alone(tmp_path: Path) -
     (tmp_path / "orders.py").write_text("changed")
     now = codes.now()
     assert now["orders"].digest != orders.code
-    assert now["orders"].changed == (str(tmp_path / "orders.py"),)
+    assert now["orders"].edited == (str(tmp_path / "orders.py"),)
     assert now["billing"].digest == billing.code
-    assert now["billing"].changed == ()
+    assert now["billing"].edited == ()
     (tmp_path / "shared.py").unlink()
-    assert codes.now()["billing"].changed == (str(tmp_path / "shared.py"),)
+    assert codes.now()["billing"].edited == (str(tmp_path / "shared.py"),)
 
 
 def test_another_version_of_a_distribution_is_a_change(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_another_version_of_a_distribution_is_a_change(tmp_path: Path) -> None:
     (tmp_path / "shop-1.0.dist-info").rename(tmp_path / "shop-1.1.dist-info")
     now = codes.now()["shop"]
     assert now.digest != before.code
-    assert now.changed == ()
+    assert now.edited == ("shop-1.0", "shop-1.1")
 
 
 def test_a_fork_server_that_is_gone_has_no_code(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ def test_a_reload_rolls_the_pools_whose_code_changed_and_no_others(
     assert fleet.wait_running().entities[0].pid == before.entities[0].pid
     save(tmp_path, "orders", "new")
     assert told(dev_server, task_queue) == "old", "a saved file changes nothing by itself"
+    planned = fleet.command("plan")
+    assert "~ orders replace: code changed: orders.py" in planned.stdout
     reloaded = fleet.command("reload")
     assert reloaded.returncode == 0, reloaded.stderr
     after = fleet.wait_running()
