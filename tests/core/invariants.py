@@ -16,10 +16,13 @@ from temporal_fleet.supervisor.core.fleet import (
     HelperState,
     Leaving,
     Phase,
+    Standing,
+    effective,
 )
 from temporal_fleet.supervisor.core.restart import HEALTHY_AFTER, Policy, RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason
+from tests.core.change_books import ChangeBooks
 from tests.core.memory_books import MemoryBooks
 from tests.core.recovery_books import RecoveryBooks, is_explained, meaning
 
@@ -30,6 +33,9 @@ _WITHIN_A_LIFE = {
     (State.STARTING, State.DRAINING),
     (State.READY, State.READY),
     (State.READY, State.DRAINING),
+    (State.READY, State.QUIET),
+    (State.QUIET, State.QUIET),
+    (State.QUIET, State.DRAINING),
     (State.DRAINING, State.DRAINING),
 }
 _BETWEEN_LIVES = {
@@ -45,7 +51,14 @@ _BETWEEN_LIVES = {
     (State.FAILED, State.WAITING),
 }
 _TIMED = {State.STARTING, State.DRAINING, State.BACKOFF}
-_CHANGE_REQUESTS = (events.ReloadRequested, events.ScaleRequested, events.RestartRequested)
+_CHANGE_REQUESTS = (
+    events.ReloadRequested,
+    events.ScaleRequested,
+    events.RestartRequested,
+    events.DrainRequested,
+    events.ResumeRequested,
+    events.QuietRequested,
+)
 
 
 @dataclass(slots=True)
@@ -80,23 +93,21 @@ class Invariants:
     helpers: dict[HelperKey, int] = field(default_factory=dict)
     """The present life of each helper process that was ordered and not reported dead."""
     helper_lives: dict[HelperKey, int] = field(default_factory=dict)
-    open_requests: set[str] = field(default_factory=set)
-    seen_requests: set[str] = field(default_factory=set)
     may_fail: set[str] = field(default_factory=set)
     finished: bool = False
     seen: Counter[str] = field(default_factory=Counter)
     """What happened, so that a test can tell that it happened at all."""
     recoveries: RecoveryBooks = field(init=False)
     memory: MemoryBooks = field(init=False)
+    changes: ChangeBooks = field(init=False)
 
     def __post_init__(self) -> None:
         self.recoveries = RecoveryBooks(self.seen)
         self.memory = MemoryBooks(self.seen)
+        self.changes = ChangeBooks(self.seen)
 
     def of_next_supervisor(self) -> "Invariants":
-        following = Invariants(
-            incarnations=self.incarnations, seen_requests=self.seen_requests, seen=self.seen
-        )
+        following = Invariants(incarnations=self.incarnations, seen=self.seen)
         following.recoveries = self.recoveries.of_next_supervisor()
         return following
 
@@ -127,7 +138,8 @@ class Invariants:
         self._a_stall_is_nobodys_silence(event, actions)
         self._never_too_many(after, actions)
         self._enough_stay_ready(before, event, after, actions)
-        self._requests_are_answered(event, before, after, actions)
+        self._who_is_quiet_is_left_alone(before, event, after, actions)
+        self.changes.check(before, event, after, actions)
         self._deadlines_are_armed_and_ahead(event, after, now)
         self._it_can_be_shown(after)
 
@@ -210,7 +222,11 @@ class Invariants:
             return
         blocked = _cluster_is_down(before) and life.ready_at is None
         late = blocked and place.leaving is not None and place.leaving.value == "not ready in time"
-        if life.ordered or before.phase is not Phase.RUNNING or pool is None or life.version != pool.version:
+        # A change that it speaks against may be taken back in this very decision.
+        now_wanted = after.pools[life.pool].version if life.pool in after.pools else None
+        outdated = pool is None or not life.version == pool.version == now_wanted
+        retired = place.standing is Standing.RETIRED
+        if life.ordered or before.phase is not Phase.RUNNING or pool is None or outdated or retired:
             self.seen["ordered death"] += 1
             record.crashes, record.streak, record.not_before = [], 0, now
             return
@@ -270,7 +286,7 @@ class Invariants:
     ) -> None:
         match action:
             case act.Fork():
-                self._fork_is_right(after, action, now)
+                self._fork_is_right(before, after, action, now)
             case act.TellDrain(name, incarnation):
                 if isinstance(event, events.Greeted) and event.entity == name:
                     return
@@ -330,9 +346,11 @@ class Invariants:
 
     # Fork
 
-    def _fork_is_right(self, after: Fleet, fork: act.Fork, now: float) -> None:
+    def _fork_is_right(self, before: Fleet, after: Fleet, fork: act.Fork, now: float) -> None:
         place = after.entities[fork.entity]
         pool = after.pools[fork.pool]
+        old = before.entities.get(fork.entity)
+        assert old is None or old.standing is not Standing.RETIRED, f"{fork.entity} was retired, and is back"
         assert after.phase is Phase.RUNNING, "a fork while the fleet stops"
         assert fork.entity not in self.lives, f"{fork.entity} gets a second life at the same time"
         assert fork.incarnation > self.incarnations.get(fork.entity, 0), f"{fork}: an incarnation came again"
@@ -354,7 +372,9 @@ class Invariants:
     def _never_too_many(self, after: Fleet, actions: tuple[act.Action, ...]) -> None:
         for name in {action.pool for action in actions if isinstance(action, act.Fork)}:
             pool = after.pools[name]
-            count = sum(life.pool == name for life in self.lives.values())
+            pool = effective(pool, after.drained)
+            quiet = {entity.id for entity in after.members(name) if entity.state is State.QUIET}
+            count = sum(life.pool == name and place not in quiet for place, life in self.lives.items())
             assert count <= pool.desired + pool.rollout.max_surge, (
                 f"{name}: {count} live, {pool.desired} + {pool.rollout.max_surge} may"
             )
@@ -382,7 +402,7 @@ class Invariants:
                 assert (
                     old is None
                     or old.state not in {State.STOPPED, State.FAILED}
-                    or (after.generation > before.generation or _restarts(event, name))
+                    or (after.generation != before.generation or _restarts(event, name))
                 ), f"{name} rises from {old.state}"
             elif old is not None and not old.is_live and new is not None:
                 assert (old.state, new.state) in _BETWEEN_LIVES, f"{name}: {old.state} to {new.state}"
@@ -438,7 +458,7 @@ class Invariants:
             and not _restarts(event, a.entity)
         ]
         for name in {entity.pool for entity in told} & after.pools.keys():
-            pool = after.pools[name]
+            pool = effective(after.pools[name], after.drained)
             members = after.members(name)
             ready = sum(entity.state is State.READY for entity in members)
             out = sum(entity.state in {State.FAILED, State.STOPPED} for entity in members)
@@ -453,27 +473,23 @@ class Invariants:
 
     # The rest
 
-    def _requests_are_answered(
-        self, event: events.Event, before: Fleet, after: Fleet, actions: tuple[act.Action, ...]
+    def _who_is_quiet_is_left_alone(
+        self, before: Fleet, event: events.Event, after: Fleet, actions: tuple[act.Action, ...]
     ) -> None:
-        if isinstance(event, _CHANGE_REQUESTS):
-            assert event.request not in self.seen_requests
-            self.seen_requests.add(event.request)
-            self.open_requests.add(event.request)
-        accepted = False
+        """It leaves when it is told to by name, with its pool or with the fleet; and nobody is made quiet
+        whom nobody named."""
         for action in actions:
-            if isinstance(action, act.Accept | act.Reject | act.Tell):
-                assert action.request in self.open_requests, f"{action}: answered before, or never asked"
-                if not isinstance(action, act.Tell):
-                    self.open_requests.discard(action.request)
-                accepted |= isinstance(action, act.Accept)
-            if isinstance(action, act.Reject):
-                assert action.problems, f"{action} does not say why"
-        waiting = {after.pending.request} if after.pending else set()
-        assert self.open_requests == waiting, f"{self.open_requests} wait, the core knows of {waiting}"
-        if not accepted and not isinstance(event, events.Started):
-            assert after.pools == before.pools, "the config changed, and no request was accepted"
-            assert after.generation == before.generation
+            if isinstance(action, act.TellQuiet) and not isinstance(event, events.Greeted):
+                assert isinstance(event, events.QuietRequested), f"{action} after {event}"
+                assert event.entity == action.entity, f"{action} after {event}"
+                assert before.entities[action.entity].state is State.READY
+            if isinstance(action, act.TellDrain) and not isinstance(event, events.Greeted):
+                place = before.entities.get(action.entity)
+                if place is not None and place.state is State.QUIET:
+                    with_all = after.phase is not Phase.RUNNING or place.pool not in after.pools
+                    assert with_all or _restarts(event, place.id), f"{place} is quiet, and is told to go"
+        for place in after.entities.values():
+            assert place.state is not State.QUIET or place.standing is Standing.RETIRED, f"{place}"
 
     def _deadlines_are_armed_and_ahead(self, event: events.Event, after: Fleet, now: float) -> None:
         for entity in after.entities.values():
@@ -516,9 +532,11 @@ def is_at_rest(fleet: Fleet) -> bool:
     given_up = {entity.pool for entity in fleet.entities.values() if entity.state in ended}
     return (
         fleet.pending is None
+        and fleet.roll is None
+        and not fleet.waiting
         and not fleet.recoveries
         and all(
-            entity.state in ended
+            entity.state in {*ended, State.QUIET}
             or (entity.state is State.READY and (not entity.recycle or entity.pool in given_up))
             for entity in fleet.entities.values()
         )
@@ -527,16 +545,17 @@ def is_at_rest(fleet: Fleet) -> bool:
 
 def converged(fleet: Fleet) -> None:
     """What a fleet at rest must look like."""
-    for pool in fleet.pools.values():
-        members = fleet.members(pool.name)
+    for configured in fleet.pools.values():
+        pool = effective(configured, fleet.drained)
+        members = [e for e in fleet.members(pool.name) if e.state is not State.QUIET]
         server = fleet.helpers[pool.fork_server]
         assert server.state in {HelperState.READY, HelperState.REFUSED}, f"{server}"
         crashed = [e for e in members if e.last_exit and e.last_exit.meaning is Verdict.CRASH]
         if any(e.state is State.FAILED or (e.state is State.STOPPED and e in crashed) for e in members):
             # A roll to code that fails stands still and keeps what runs.
-            assert {entity.ordinal for entity in members} >= set(range(1, pool.desired + 1))
+            assert len(members) >= pool.desired
             continue
-        assert [entity.ordinal for entity in members] == list(range(1, pool.desired + 1)), f"{members}"
+        assert len(members) == pool.desired, f"{pool.desired} are wanted, there are {members}"
         for entity in members:
             assert entity.state is State.STOPPED or entity.version == pool.version, f"{entity} is outdated"
             assert entity.state is not State.STOPPED or pool.restart.policy is not Policy.ALWAYS

@@ -15,6 +15,7 @@ from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.estate import Estate, Life
 from temporal_fleet.supervisor.core.fleet import (
     AGENT,
+    Fleet,
     HelperKind,
     MemoryLimits,
     Phase,
@@ -47,7 +48,7 @@ CHAOS = Faults(
 )
 REST_WITHIN = 2_000.0
 """Simulated seconds in which a fleet left in peace must come to rest."""
-QUIET = 12.0
+PEACE = 12.0
 """Seconds of rest after which nothing is on its way out any more."""
 _NAMES = ("orders", "billing", "mail")
 
@@ -211,10 +212,16 @@ def break_code(world: World) -> None:
         world.crashing ^= {world.random.choice([p.digest for p in world.fleet.pools.values()])}
 
 
+def edit_program(world: World) -> None:
+    revision = world.random.choice(("r1", "r2", "r3"))
+    world.edits[revision] = world.edits.get(revision, 0) + 1
+
+
 def reload(world: World) -> None:
     pools = varied(world.random, dict(world.fleet.pools))
     budget = world.random.choice((world.fleet.budget, *BUDGETS))
-    world.request(lambda name: events.ReloadRequested(name, pools, budget))
+    forced = tuple(name for name in (*_NAMES, "nowhere") if world.random.random() < 0.05)
+    world.request(lambda name: events.ReloadRequested(name, pools, budget, forced, world.codes()))
 
 
 def scale(world: World) -> None:
@@ -226,7 +233,22 @@ def scale(world: World) -> None:
 def restart(world: World) -> None:
     targets = (None, *world.fleet.pools, *world.fleet.entities, "nowhere")
     target = world.random.choice(targets)
-    world.request(lambda name: events.RestartRequested(name, target))
+    world.request(lambda name: events.RestartRequested(name, target, world.codes()))
+
+
+def drain(world: World) -> None:
+    pool = world.random.choice((*_NAMES, "nowhere"))
+    world.request(lambda name: events.DrainRequested(name, pool))
+
+
+def resume(world: World) -> None:
+    pool = world.random.choice((*_NAMES, "nowhere"))
+    world.request(lambda name: events.ResumeRequested(name, pool))
+
+
+def quiet(world: World) -> None:
+    entity = world.random.choice((*world.fleet.entities, "nowhere-1"))
+    world.request(lambda name: events.QuietRequested(name, entity))
 
 
 OPERATIONS: dict[Callable[[World], None], int] = {
@@ -247,6 +269,10 @@ OPERATIONS: dict[Callable[[World], None], int] = {
     reload: 8,
     scale: 5,
     restart: 5,
+    edit_program: 2,
+    drain: 2,
+    resume: 4,
+    quiet: 4,
 }
 
 
@@ -260,31 +286,37 @@ def come_to_rest(world: World) -> None:
             world.kill_helper(helper)
     world.turn_cluster(ClusterIs.UP)
     _settle(world)
-    if any(entity.state is not State.READY for entity in world.fleet.entities.values()):
+    if not _all_work(world.fleet):
         world.invariants.seen["rest with places given up"] += 1
         world.request(lambda name: events.RestartRequested(name, None))
         _settle(world)
     world.invariants.seen["rest"] += 1
-    assert all(entity.state is State.READY for entity in world.fleet.entities.values())
+    assert _all_work(world.fleet)
     assert fleet_state(world.fleet) == (FleetState.RUNNING, "")
+
+
+def _all_work(fleet: Fleet) -> bool:
+    return all(entity.state in {State.READY, State.QUIET} for entity in fleet.entities.values())
 
 
 def _settle(world: World) -> None:
     until = world.now + REST_WITHIN
-    quiet_since = None
-    while quiet_since is None or world.now < quiet_since + QUIET:
+    calm_since = None
+    while calm_since is None or world.now < calm_since + PEACE:
         if not world.step():
             assert is_at_rest(world.fleet), f"nothing will ever happen again: {world.fleet}"
             break
         if not is_at_rest(world.fleet):
-            quiet_since = None
-        elif quiet_since is None:
-            quiet_since = world.now
+            calm_since = None
+        elif calm_since is None:
+            calm_since = world.now
         assert world.now < until, f"never comes to rest: {world.fleet}"
     converged(world.fleet)
-    ready = {(e.id, e.incarnation) for e in world.fleet.entities.values() if e.state is State.READY}
+    work = {(e.id, e.incarnation) for e in world.fleet.entities.values() if e.is_live}
     alive = {(p.entity, p.incarnation) for p in world.living()}
-    assert ready == alive, f"ready: {ready}, alive: {alive}"
+    assert work == alive, f"they should live: {work}, alive: {alive}"
+    quiet = {e.id for e in world.fleet.entities.values() if e.state is State.QUIET}
+    assert quiet == {p.entity for p in world.living() if p.doing is Doing.QUIET}, f"quiet: {quiet}"
 
 
 def come_to_an_end(world: World, now: bool) -> None:

@@ -41,6 +41,7 @@ EPOCH = 1.7e9
 class Doing(Enum):
     BOOTING = "booting"
     POLLING = "polling"
+    QUIET = "quiet"
     DRAINING = "draining"
     DEAD = "dead"
 
@@ -61,6 +62,7 @@ class EntityProcess:
     """The shell has heard of its PID."""
     reaped: bool = False
     cached: int = 0
+    activities: int = 0
     leaked: int = 0
     """Bytes that no eviction brings back."""
     tasks: int = 0
@@ -133,6 +135,8 @@ class World:
     """Revisions whose program does not import at present."""
     crashing: set[str] = field(default_factory=set)
     """Digests whose entities all die in boot."""
+    edits: dict[str, int] = field(default_factory=dict)
+    """How often the program files of each revision were changed."""
     past: list[tuple[str, int]] = field(default_factory=list)
     """Lives that are over, for messages that come too late."""
     work: Work = field(default_factory=Work)
@@ -236,6 +240,8 @@ class World:
                 self.soon(self._ask_for_fork, action, self.helpers.get(action.fork_server))
             case act.TellDrain(entity, incarnation):
                 self.soon(self._hear_drain, self.entities.get((entity, incarnation)))
+            case act.TellQuiet(entity, incarnation):
+                self.soon(self._hear_quiet, self.entities.get((entity, incarnation)))
             case act.Kill(entity, incarnation, None):
                 slowly = 7.0 if self._chance(self.faults.slow_search) else 0.05
                 self.after(self.random.uniform(0.0, slowly), self._find_and_kill, entity, incarnation)
@@ -291,11 +297,21 @@ class World:
             self._tell_often(events.HelperRefused(helper.key, helper.life, f"{revision} does not import"))
             return
         helper.ready = True
-        self._tell_often(events.HelperReady(helper.key, helper.life))
+        code = self.code(revision) if helper.key.kind is HelperKind.FORK_SERVER else ""
+        self._tell_often(events.HelperReady(helper.key, helper.life, code))
         if helper.key == AGENT:
             self._agent_speaks()
         elif helper.key == DEV_SERVER:
             self.turn_cluster(ClusterIs.UP)
+
+    def code(self, revision: str) -> str:
+        """The digest of a program's files as they are now."""
+        return f"{revision}, edited {self.edits.get(revision, 0)} times"
+
+    def codes(self) -> dict[str, str]:
+        """Of each fork server, by its name."""
+        names = [key.name for key in self.helpers if key.kind is HelperKind.FORK_SERVER]
+        return {name: self.code(name.rpartition(".")[0]) for name in names}
 
     def _stop_helper(self, helper: HelperProcess) -> None:
         if not helper.hung:
@@ -455,18 +471,27 @@ class World:
 
     def _beat(self, process: EntityProcess) -> None:
         if process.alive and not process.hung:
-            self.deliver(events.Heard(process.entity, process.incarnation))
+            process.activities = self.random.randrange(3)
+            told = process.activities, process.cached
+            self.deliver(events.Heard(process.entity, process.incarnation, *told))
             self.after(HEARTBEAT, self._beat, process)
 
     def _hear_drain(self, process: EntityProcess | None) -> None:
         if process is None or not process.connected or process.hung:
             return
-        if process.doing in {Doing.BOOTING, Doing.POLLING}:
+        if process.doing in {Doing.BOOTING, Doing.POLLING, Doing.QUIET}:
             self._drain(process)
+
+    def _hear_quiet(self, process: EntityProcess | None) -> None:
+        if process is None or not process.connected or process.hung:
+            return
+        if process.doing is Doing.POLLING:
+            process.doing = Doing.QUIET
 
     def leave_by_itself(self, process: EntityProcess) -> None:
         """SIGTERM from somebody else."""
-        if process.connected and not process.hung and process.doing in {Doing.BOOTING, Doing.POLLING}:
+        stays = process.doing in {Doing.BOOTING, Doing.POLLING, Doing.QUIET}
+        if process.connected and not process.hung and stays:
             self.soon(self.deliver, events.LeftByItself(process.entity, process.incarnation, "signal"))
             self._drain(process)
 
