@@ -38,13 +38,16 @@ class OwnCode(MetaPathFinder):
     """Stands first on sys.meta_path: lets the others find, and keeps what they find of the program's own."""
 
     def __init__(self, spec: ProgramSpec) -> None:
-        self._path = spec.path
+        self._path = spec.path.rstrip(os.sep) + os.sep
         self._program = [
             reference.partition(":")[0]
             for reference in (spec.program, spec.after_fork, spec.data_converter)
             if reference is not None
         ]
-        self._libraries = _library_folders()
+        libraries = [f"{folder}{os.sep}" for folder in _library_folders()]
+        self._around = tuple(f for f in libraries if self._path.startswith(f) and f != self._path)
+        """Folders of installed code that the program itself lies in."""
+        self._libraries = tuple(f for f in libraries if f not in self._around)
         self._digests: dict[bytes, bytes] = {}
         """Of source files, as they were when they were compiled."""
         self._others: set[bytes] = set()
@@ -110,14 +113,11 @@ class OwnCode(MetaPathFinder):
             return True
         if _is_within(module, _OURS):
             return False
-        if self._path in self._libraries or not origin.startswith(self._path.rstrip(os.sep) + os.sep):
-            return not any(origin.startswith(folder + os.sep) for folder in self._libraries)
-        # A virtual environment may lie within the folder of the program, and that within an installed one.
-        within = Path(origin).relative_to(self._path)
-        inner = [folder for folder in self._libraries if Path(folder).is_relative_to(self._path)]
-        return not _LIBRARIES.intersection(within.parts) and not any(
-            Path(origin).is_relative_to(folder) for folder in inner
-        )
+        if origin.startswith(self._libraries):
+            return False
+        if origin.startswith(self._path):
+            return not _LIBRARIES.intersection(Path(origin).relative_to(self._path).parts)
+        return not origin.startswith(self._around)
 
     def _packages(self) -> Iterator[str]:
         """The packages that the program is named by: the outermost that are no namespaces, which it may share
