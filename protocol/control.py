@@ -120,6 +120,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 class Progress(Reply, frozen=True, kw_only=True, tag="progress"):
     message: str
+    steps: list[StepReport] = []
+    """What the change is about to do, where the message is their summary."""
 
 
 class Accepted(Reply, frozen=True, kw_only=True, tag="accepted"):

@@ -38,6 +38,8 @@ class PoolReport(msgspec.Struct, frozen=True, kw_only=True):
     desired: int
     ready: int
     reason: str
+    drained: bool = False
+    """Kept at zero until it is resumed, whatever its config says."""
 
 
 class ExitReport(msgspec.Struct, frozen=True, kw_only=True):

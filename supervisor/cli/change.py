@@ -3,11 +3,12 @@ how any change is followed."""
 
 import click
 
-from temporal_fleet.protocol.control import Accepted, ChangeRequest, Reload, Restart, Stop
+from temporal_fleet.protocol.control import Accepted, ChangeRequest, Progress, Reload, Restart, Stop
 from temporal_fleet.supervisor.cli.client import Supervisor, SupervisorGone, find, new_id
 from temporal_fleet.supervisor.cli.completion import pools, targets
 from temporal_fleet.supervisor.cli.failure import Failure, Interrupted, must_exist, say
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
+from temporal_fleet.supervisor.cli.plan import line
 from temporal_fleet.supervisor.cli.presence import Absent, look
 from temporal_fleet.supervisor.cli.watch import Meanwhile, conclude, until_ended
 
@@ -89,12 +90,22 @@ def carry_out(supervisor: Supervisor, request: ChangeRequest) -> None:
 
     Raises Refused, ChangeFailed, Interrupted on Ctrl-C.
     """
+    told = set()
+
+    def tell(progress: Progress) -> None:
+        told.add(progress.message)
+        for step in progress.steps:
+            say(line(step))
+        if not progress.steps:
+            say(progress.message)
+
     try:
-        accepted = supervisor.ask(request, Accepted, meanwhile=Meanwhile())
+        accepted = supervisor.ask(request, Accepted, tell, Meanwhile())
     except KeyboardInterrupt:
         say(f"\nthe fleet goes on by itself; look at it with: {supervisor.place.command('changes')}")
         raise Interrupted from None
-    say(accepted.message)
+    if accepted.message not in told:
+        say(accepted.message)
     if request.wait:
         conclude(supervisor)
     else:

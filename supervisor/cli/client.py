@@ -63,6 +63,10 @@ class SupervisorGone(Failure):
     """The supervisor ended while we talked to it."""
 
 
+def _say_progress(progress: Progress) -> None:
+    say(progress.message)
+
+
 def find(place: Place) -> Listening:
     """The supervisor to talk to. Raises Failure, which says why there is none."""
     presence = look(place.run)
@@ -140,7 +144,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         self,
         request: ControlRequest,
         expected: type[R],
-        progress: Callable[[str], None] = say,
+        progress: Callable[[Progress], None] = _say_progress,
         meanwhile: Callable[[StatusReport], None] | None = None,
     ) -> R:
         """The final reply to a request; what is told on the way goes to `progress`, and how the fleet stands
@@ -181,7 +185,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
     def _await(
         self,
         request: ControlRequest,
-        progress: Callable[[str], None],
+        progress: Callable[[Progress], None],
         meanwhile: Callable[[StatusReport], None] | None,
     ) -> ControlReply:
         heard = pinged = time.monotonic()
@@ -202,7 +206,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
                     continue
                 if not isinstance(reply, Progress):
                     return reply
-                progress(reply.message)
+                progress(reply)
             elif self._life.ended:
                 raise SupervisorGone(
                     f"the supervisor (PID {self.pid}) ended before it answered",

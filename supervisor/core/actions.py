@@ -7,6 +7,7 @@ from enum import Enum
 from temporal_fleet.protocol.spec import ProgramSpec
 from temporal_fleet.supervisor.core.estate import ActivityVerdict, Life, Suspect
 from temporal_fleet.supervisor.core.fleet import HelperKey
+from temporal_fleet.supervisor.core.plan import Step
 
 
 class Level(Enum):
@@ -172,6 +173,8 @@ class Tell:
 
     request: str
     message: str
+    steps: tuple[Step, ...] = ()
+    """What it is about to do, where the message is their summary."""
 
 
 @dataclass(frozen=True, slots=True)

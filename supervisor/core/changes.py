@@ -25,11 +25,14 @@ def start(draft: Draft, event: events.Started) -> None:
     draft.budget = event.budget
 
 
-def request(draft: Draft, event: events.ChangeRequest) -> None:
+def request(draft: Draft, event: events.ChangeRequest | events.FileRefused) -> None:
     draft.changes = opened(draft.changes, event.request, _command(event), draft.now)
     change = draft.changes[-1].id
     if draft.phase is not Phase.RUNNING:
         _reject(draft, change, _STOPPING)
+        return
+    if isinstance(event, events.FileRefused):
+        _reject(draft, change, *event.problems)
         return
     if isinstance(event, events.ReloadRequested):
         _overtake(draft, change)
@@ -38,11 +41,6 @@ def request(draft: Draft, event: events.ChangeRequest) -> None:
         draft.act(Tell(event.request, f"waits for change {draft.pending.change}"))
     else:
         _carry_out(draft, change, event)
-
-
-def refuse_file(draft: Draft, event: events.FileRefused) -> None:
-    draft.changes = opened(draft.changes, event.request, "reload", draft.now)
-    _reject(draft, draft.changes[-1].id, *event.problems)
 
 
 def settle(draft: Draft) -> None:
@@ -134,10 +132,12 @@ def _reload(draft: Draft, change: int, event: events.ReloadRequested) -> None:
         forced=event.forced,
         codes=event.codes,
         edited=event.edited,
+        settings=event.settings,
     )
     draft.epoch = planned.epoch
-    draft.act(Tell(event.request, planned.summary, planned.steps))
-    message = f"reloaded: {planned.summary or 'nothing to change'}"
+    summary = planned.summary or "nothing to change"
+    draft.act(Tell(event.request, summary, planned.steps))
+    message = f"reloaded: {summary}"
     _propose(draft, Pending(change, event, planned.pools, message, planned.budget))
 
 
@@ -262,11 +262,13 @@ def _refuse(draft: Draft, change: int, state: OrderState, *problems: str) -> Non
     draft.act(Reject(find(draft.changes, change).request, problems, change))
 
 
-def _command(event: events.ChangeRequest) -> str:
+def _command(event: events.ChangeRequest | events.FileRefused) -> str:
     """As an operator would type it."""
     match event:
         case events.ReloadRequested():
             return " ".join(["reload", *(f"--force {pool}" for pool in event.forced)])
+        case events.FileRefused():
+            return "reload"
         case events.ScaleRequested():
             return f"scale {_sizes(event)}"
         case events.RestartRequested():

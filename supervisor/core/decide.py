@@ -103,6 +103,7 @@ def _dispatch(draft: Draft, event: events.Event) -> None:
             poison.remember(draft, event.suspects)
         case (
             events.ReloadRequested()
+            | events.FileRefused()
             | events.ScaleRequested()
             | events.RestartRequested()
             | events.DrainRequested()
@@ -205,7 +206,8 @@ def _reconcile_pool(draft: Draft, pool: Pool) -> None:
     if server.state is HelperState.REFUSED:
         for entity in draft.members(pool.name):
             if entity.state is State.WAITING:
-                failed = draft.change(entity, Change.GIVE_UP, reason=server.reason)
+                # So that it begins anew when another version is wanted.
+                failed = draft.change(entity, Change.GIVE_UP, reason=server.reason, version=pool.version)
                 draft.emit("entity.failed", Level.DEBUG, server.reason, failed)
     elif server.state is HelperState.READY and not draft.cluster.hold(draft.embedded):
         for place in moves(pool, draft.members(pool.name)).start:

@@ -132,7 +132,7 @@ class Performer:
                 self._requests.failed(action)
                 self._settings.spread()
             case actions.Tell():
-                self._requests.tell(action.request, action.message)
+                self._requests.tell(action)
             case actions.Emit():
                 self._announcer.announce(action)
                 self._requests.happened(action)

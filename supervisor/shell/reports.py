@@ -15,7 +15,7 @@ from temporal_fleet.protocol.report import (
     SuspectReport,
 )
 from temporal_fleet.supervisor.core.estate import ActivityKey, Recovery, Suspect
-from temporal_fleet.supervisor.core.fleet import Entity, Exit, Fleet
+from temporal_fleet.supervisor.core.fleet import Entity, Exit, Fleet, effective
 from temporal_fleet.supervisor.core.ledger import Ledger
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason, ready_count
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
@@ -57,9 +57,10 @@ def status(
             name=pool.name,
             program=pool.program.program,
             task_queue=pool.program.task_queue,
-            desired=pool.desired,
+            desired=effective(pool, fleet.drained).desired,
             ready=ready_count(fleet, pool.name),
             reason=pool_reason(fleet, pool),
+            drained=pool.name in fleet.drained,
         )
         for pool in fleet.pools.values()
     ]

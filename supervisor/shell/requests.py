@@ -134,8 +134,8 @@ class Requests:
             return [events.FileRefused(token, refused.problems)]
         self._proposals[token] = proposal
         codes, edited = self._helpers.code_now()
-        pools, budget = proposal.pools, proposal.budget
-        return [events.ReloadRequested(token, pools, budget, forced, codes, edited)]
+        pools, budget, settings = proposal.pools, proposal.budget, proposal.settings
+        return [events.ReloadRequested(token, pools, budget, forced, codes, edited, settings)]
 
     def accept(self, told: actions.Accept) -> None:
         before = self._configuration.config
@@ -204,7 +204,9 @@ class Requests:
             self._reply(asker, Rejected(id=asker.request, problems=list(refused.problems)))
             return
         codes, edited = self._helpers.code_now()
-        planned = plan(fleet, wanted.pools, wanted.budget, codes=codes, edited=edited)
+        planned = plan(
+            fleet, wanted.pools, wanted.budget, codes=codes, edited=edited, settings=wanted.settings
+        )
         self._reply(asker, PlanReply(id=asker.request, steps=_reports(planned.steps)))
 
     def _changes(self, fleet: Fleet, asker: _Asker, change: int | None, now: float) -> None:

@@ -211,21 +211,23 @@ def test_progress_is_told_and_the_end_is_waited_for(command: Command, run_dir: P
         if isinstance(request, Restart):
             assert request == Restart(id=request.id, target="orders", wait=True)
             asked.append(request)
+            step = StepReport(action="replace", target="orders", reason="code changed")
+            yield Progress(id=request.id, message="replace orders", steps=[step])
             yield Progress(id=request.id, message="imports shop.orders")
-            yield Progress(id=request.id, message="replaces 2 entities")
+            yield Progress(id=request.id, message="restarts pool orders")
             return
         yield StatusReply(id=request.id, report=seen.pop(0) if seen else settled)
         if asked and not seen:
-            yield Accepted(id=asked.pop().id, message="restarted", generation=4, change=7)
+            yield Accepted(id=asked.pop().id, message="restarts pool orders", generation=4, change=7)
 
     with stand_in(run_dir, answer):
         done = command("restart", "orders", *SHOP)
     assert done.status == 0, done
     assert done.err.splitlines() == [
+        "~ orders replace: code changed",
         "imports shop.orders",
-        "replaces 2 entities",
+        "restarts pool orders",
         "waiting for orders-2 starting",
-        "restarted",
         "shop: generation 3, 1 pool, 2 entities ready",
     ]
 

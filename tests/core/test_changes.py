@@ -9,6 +9,7 @@ from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.fleet import HelperState, Pool
 from temporal_fleet.supervisor.core.ledger import OrderState
+from temporal_fleet.supervisor.core.plan import Step
 from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from tests.core.driver import Driver, up
@@ -29,7 +30,11 @@ def test_a_reload_to_a_new_program_waits_until_it_is_imported() -> None:
     driver = up(make_pool("orders", 2))
     before = driver.fleet.pools
     driver.tell(events.ReloadRequested("a", by_name(NEW)))
-    assert driver.did(act.Tell) == [act.Tell("a", "importing orders.program")]
+    replaces = Step("replace", "orders", "program changed")
+    assert driver.did(act.Tell) == [
+        act.Tell("a", "replace orders", (replaces,)),
+        act.Tell("a", "importing orders.program"),
+    ]
     assert driver.fleet.pools == before
     driver.prepare()
     assert accepted(driver) == {"a": "reloaded: replace orders"}
@@ -262,3 +267,17 @@ def test_a_restart_of_one_entity_cannot_mend_its_program_and_says_what_can() -> 
     advice = "mend it, then restart the whole pool: temporal-fleet restart orders"
     assert driver.did(act.Reject) == [act.Reject("a", (f"orders.program: SyntaxError; {advice}",), 1)]
     assert driver.state("orders-1") is State.FAILED
+
+
+def test_a_file_that_says_nothing_usable_is_refused_and_stands_in_the_ledger() -> None:
+    driver = up(make_pool("orders", 2))
+    before = driver.fleet
+    driver.tell(events.FileRefused("a", ("fleet.toml:3: x", "fleet.toml:9: y")))
+    assert driver.did(act.Reject) == [act.Reject("a", ("fleet.toml:3: x", "fleet.toml:9: y"), 1)]
+    assert replace(driver.fleet, changes=()) == before
+    (order,) = driver.fleet.changes
+    assert (order.command, order.state, order.message) == (
+        "reload",
+        OrderState.REJECTED,
+        "fleet.toml:3: x; fleet.toml:9: y",
+    )

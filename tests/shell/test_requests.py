@@ -24,11 +24,13 @@ from temporal_fleet.protocol.control import (
     ResumePool,
     Scale,
 )
+from temporal_fleet.protocol.report import StepReport
 from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.supervisor.config.reader import load
 from temporal_fleet.supervisor.core import actions, events
 from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.core.ledger import OrderState, opened, passed
+from temporal_fleet.supervisor.core.plan import Step
 from temporal_fleet.supervisor.shell.announcer import Announcer
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children
@@ -108,9 +110,12 @@ def reload(desk: Desk, drain: int, *, wait: bool = False) -> str:
 def test_who_does_not_wait_is_answered_when_the_change_is_in_force(desk: Desk) -> None:
     token = reload(desk, 2)
     assert desk.drain == 1, "nothing is in force before the core says so"
-    desk.requests.tell(token, "importing shop")
+    desk.requests.tell(actions.Tell(token, "start orders-3", (Step("start", "orders-3", "more entities"),)))
+    desk.requests.tell(actions.Tell(token, "importing shop"))
     desk.requests.accept(actions.Accept(token, "reloaded", generation=2, change=7))
     assert desk.drain == 2
+    steps = [StepReport(action="start", target="orders-3", reason="more entities")]
+    assert desk.hear() == Progress(id="to 2", message="start orders-3", steps=steps)
     assert desk.hear() == Progress(id="to 2", message="importing shop")
     assert desk.hear() == Accepted(id="to 2", message="reloaded", generation=2, change=7)
     desk.requests.converged(actions.Converged(token, "done", 7))
@@ -121,10 +126,28 @@ def test_who_waits_is_told_of_all_until_the_fleet_has_converged(desk: Desk) -> N
     token = reload(desk, 2, wait=True)
     desk.requests.accept(actions.Accept(token, "reloaded", generation=2, change=7))
     assert desk.hear() == Progress(id="to 2", message="reloaded")
-    desk.requests.tell(token, "orders-1 ready")
+    desk.requests.tell(actions.Tell(token, "orders-1 ready"))
     assert desk.hear() == Progress(id="to 2", message="orders-1 ready")
     desk.requests.converged(actions.Converged(token, "done", 7))
     assert desk.hear() == Accepted(id="to 2", message="done", generation=2, change=7)
+
+
+def test_what_becomes_of_entities_meanwhile_is_told_to_who_waits(desk: Desk) -> None:
+    def happens(kind: str, level: actions.Level, message: str) -> None:
+        desk.requests.happened(actions.Emit(kind, level, message, "orders", "orders-1", 3))
+
+    token = reload(desk, 2, wait=True)
+    happens("entity.ready", actions.Level.INFO, "ready before anything was in force")
+    desk.requests.accept(actions.Accept(token, "reloaded", generation=2, change=7))
+    happens("entity.forked", actions.Level.DEBUG, "forked as PID 17")
+    happens("memory.evicted", actions.Level.INFO, "nothing to do with it")
+    happens("entity.ready", actions.Level.INFO, "ready 80 ms after its fork")
+    desk.requests.converged(actions.Converged(token, "done", 7))
+    happens("entity.exited", actions.Level.INFO, "left, when nobody waits any more")
+    said = [desk.hear() for _ in range(3)]
+    assert said[1] == Progress(id="to 2", message="orders-1 ready 80 ms after its fork")
+    assert isinstance(said[2], Accepted)
+    assert desk.hears_nothing()
 
 
 def test_a_change_that_is_taken_back_takes_its_config_along(desk: Desk) -> None:
@@ -182,12 +205,13 @@ def test_the_agent_watches_the_cluster_of_the_config_in_force(desk: Desk) -> Non
     assert desk.configuration.watch().cluster.address == "localhost:7233"
 
 
-def test_a_file_with_errors_is_refused_at_once(desk: Desk) -> None:
+def test_a_file_with_errors_is_refused_with_every_problem(desk: Desk) -> None:
     desk.file.write_text("[pools.orders]\nentities = 'many'\n")
-    assert desk.ask(Reload(id="r", wait=True)) == []
-    refused = desk.hear()
-    assert isinstance(refused, Rejected)
-    assert any("pools.orders.entities" in problem for problem in refused.problems)
+    (event,) = desk.ask(Reload(id="r", wait=True))
+    assert isinstance(event, events.FileRefused)
+    assert any("pools.orders.entities" in problem for problem in event.problems)
+    desk.requests.reject(event.request, event.problems)
+    assert desk.hear() == Rejected(id="r", problems=list(event.problems))
 
 
 def test_a_signal_has_nobody_to_reply_to(desk: Desk) -> None:
