@@ -47,6 +47,8 @@ class ReloadRequested:
     """Of each fork server, by its name: the digest of its program's code as it stands on disk now."""
     edited: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of each fork server, by its name: the files and distributions that are not as they were imported."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of the fleet itself, those that the core has nothing to do with: by key, from what to what."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,10 +58,11 @@ def plan(
     forced: Sequence[str] = (),
     codes: Mapping[str, str] | None = None,
     edited: Mapping[str, Sequence[str]] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Plan:
     """What a reload to `wanted` does to this fleet. `forced`: pools to be replaced without a change; `codes`:
     of each fork server, by name, the digest of its program's code as it would be imported now; `edited`: what
-    of that code is not as it was."""
+    of that code is not as it was; `settings`: of the fleet itself, from what to what."""
     epoch = fleet.epoch + 1
     pools = {}
     why: dict[str, str] = {}
@@ -80,6 +81,8 @@ def plan(
     if fleet.budget != budget:
         sizes = f"{_size(fleet.budget)} -> {_size(budget)}"
         steps.append(Step("change", "memory_budget", f"{sizes}: applied without a restart"))
+    for key, difference in (settings or {}).items():
+        steps.append(Step("change", key, f"{difference}: applied without a restart"))
     if kept:
         steps.append(Step("keep", f"{kept} {'entity' if kept == 1 else 'entities'}", "untouched"))
     given = max((number for pool in pools.values() for number in (pool.epoch, pool.turn)), default=0)

@@ -28,6 +28,8 @@ class Proposal:
     pools: Mapping[str, Pool]
     budget: int | None
     """Of memory, for all entities together."""
+    settings: Mapping[str, str]
+    """What else changes, in no pool and without a restart: by key, from what to what."""
 
 
 class Configuration:
@@ -100,7 +102,12 @@ class Configuration:
         ]
         if fixed:
             raise ReloadRefused(tuple(fixed))
-        return Proposal(config, core_pools(config, self._address), config.fleet.memory_budget)
+        settings = {
+            key: f"{_shown(before)} -> {_shown(after)}"
+            for key, before, after in _live(self.config, config)
+            if before != after
+        }
+        return Proposal(config, core_pools(config, self._address), config.fleet.memory_budget, settings)
 
     def adopt(self, generation: int, proposal: Proposal | None) -> None:
         """A generation is in force: with this config, or with the present one."""
@@ -131,3 +138,16 @@ def _fixed(before: Config, after: Config) -> list[tuple[str, object, object]]:
         ("fleet.log_format", before.fleet.log_format, after.fleet.log_format),
         ("cluster.embedded", before.cluster.embedded, after.cluster.embedded),
     ]
+
+
+def _live(before: Config, after: Config) -> list[tuple[str, object, object]]:
+    """What no pool has to do with, and every process follows as it runs."""
+    return [
+        ("log_level", before.fleet.log_level, after.fleet.log_level),
+        ("rebuild_task_tokens", before.cluster.rebuild_task_tokens, after.cluster.rebuild_task_tokens),
+    ]
+
+
+def _shown(value: object) -> str:
+    """As TOML writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

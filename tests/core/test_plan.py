@@ -159,6 +159,14 @@ def test_who_stands_in_for_one_that_is_recycled_is_left_out() -> None:
     assert steps(driver, wanted) == ["keep 1 entity: untouched"]
 
 
+def test_settings_of_the_fleet_are_told_and_touch_nobody() -> None:
+    driver = up(make_pool("orders", 2))
+    assert steps(driver, make_pool("orders", 2), settings={"log_level": "info -> debug"}) == [
+        "change log_level: info -> debug: applied without a restart",
+        "keep 2 entities: untouched",
+    ]
+
+
 def test_another_memory_budget_is_told() -> None:
     driver = up(make_pool("orders", 1), budget=1 << 30)
     pools = by_name(make_pool("orders", 1))

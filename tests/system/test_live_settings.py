@@ -1,0 +1,45 @@
+"""Settings that every process follows in the middle of its life."""
+
+import json
+from pathlib import Path
+
+from tests.conftest import DevServer
+from tests.faults.observing import pids, run_errand
+from tests.fleet import FleetUnderTest
+from tests.system.conftest import MakeFleet
+
+
+def reload(fleet: FleetUnderTest, before: str, after: str) -> str:
+    """What `plan` said of it."""
+    fleet.edit(before, after)
+    planned = fleet.command("plan")
+    assert planned.returncode == 0, planned.stderr
+    done = fleet.command("reload")
+    assert done.returncode == 0, done.stderr
+    return planned.stdout
+
+
+def levels(log: Path, since: int) -> set[tuple[str, str | None]]:
+    """With whose they are, of all lines from an offset on."""
+    lines = [json.loads(line) for line in log.read_text()[since:].splitlines() if line.startswith("{")]
+    return {(line["level"], line.get("entity") if "logger" in line else None) for line in lines}
+
+
+def test_the_log_level_follows_a_reload_in_every_process(
+    make_fleet: MakeFleet, dev_server: DevServer, task_queue: str
+) -> None:
+    fleet = make_fleet(fleet='log_level = "info"').start()
+    before = fleet.wait_running()
+    assert not {level for level, _ in levels(fleet.log, 0)} & {"debug"}
+    told = reload(fleet, 'log_level = "info"', 'log_level = "debug"')
+    assert "log_level" in told
+    assert "info -> debug: applied without a restart" in told
+    run_errand(dev_server, task_queue, "ship")
+    assert pids(fleet.status()) == pids(before)
+    assert ("debug", "orders-1") in levels(fleet.log, 0)
+    assert '"Running activity ship' in fleet.log_text()
+    reload(fleet, 'log_level = "debug"', 'log_level = "error"')
+    since = len(fleet.log_text())
+    assert fleet.command("restart", "orders").returncode == 0
+    assert fleet.stop() == 0
+    assert levels(fleet.log, since) <= {("error", None), ("error", "orders-1")}
