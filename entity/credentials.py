@@ -52,7 +52,7 @@ class Credentials:
         self._seen: Endpoint | str = where
         self._tried: Endpoint | str = where
         self._try_again = 0.0
-        self._problem = ""
+        self._refused = False
 
     async def watch(self, told: Callable[[str], None]) -> None:
         """Look every now and then, and tell what is new, as `look` does."""
@@ -62,22 +62,25 @@ class Credentials:
                 told(news)
 
     async def look(self) -> str | None:
-        """What is new: why credentials that were found are not used, or "" once those that stand in the files
-        are those in use; None: nothing."""
+        """What is new: why credentials that were found are not used, told once of each; or "" once those that
+        stand in the files are those in use; None: nothing."""
         if not self._may_change:
             return None
         found = self._read()
         settled, self._seen = found == self._seen, found
         if found == self._in_use:
+            put_back, self._refused = self._refused, False
             self._tried = found
-            return self._outcome("")
+            return "" if put_back else None
+        again = found == self._tried
         # Somebody may be writing them just now: a certificate is there before its key.
-        if not settled or (found == self._tried and time.monotonic() < self._try_again):
+        if not settled or (again and time.monotonic() < self._try_again):
             return None
         problem = found if isinstance(found, str) else await self._take_up(found)
+        self._refused = bool(problem)
         self._tried = found
         self._try_again = time.monotonic() + TRY_AGAIN
-        return self._outcome(problem, renewed=not problem)
+        return None if problem and again else problem
 
     def _read(self) -> Endpoint | str:
         try:
@@ -110,10 +113,6 @@ class Credentials:
         if other_tls:
             self._reconnected()
         self._in_use = found
-
-    def _outcome(self, problem: str, *, renewed: bool = False) -> str | None:
-        told, self._problem = self._problem, problem
-        return problem if renewed or problem != told else None
 
 
 def _hand_over(fresh: Client, client: Client) -> None:

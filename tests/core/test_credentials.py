@@ -15,7 +15,8 @@ def told(driver: Driver, life: Life | None, problem: str) -> list[act.Emit]:
 
 def test_what_does_not_work_is_an_error_that_names_the_remedy() -> None:
     driver = Driver(make_pool("orders", 1))
-    driver.boot()
+    driver.prepare()
+    driver.boot("orders-1")
     [refused] = told(driver, Life("orders-1", 1), "api_key_file holds no key; correct the file")
     assert (refused.kind, refused.level, refused.entity) == ("credentials.refused", Level.ERROR, "orders-1")
     assert "correct the file" in refused.message
@@ -32,6 +33,7 @@ def test_the_agent_says_that_it_is_the_agent() -> None:
 
 def test_a_former_life_is_not_listened_to() -> None:
     driver = Driver(make_pool("orders", 1))
-    driver.boot()
+    driver.prepare()
+    driver.boot("orders-1")
     assert told(driver, Life("orders-1", 7), "no such file") == []
     assert told(driver, Life("billing-1", 1), "no such file") == []

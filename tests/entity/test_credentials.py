@@ -385,10 +385,13 @@ def test_what_was_refused_is_tried_again_after_a_while(
         assert "server_ca" in (watcher.look() or "")
         assert watcher.look() is None
         assert watcher.attempts == 1
-        new.takes_over(front)
         monkeypatch.setattr(time, "monotonic", lambda: clock() + credentials.TRY_AGAIN)
-        assert watcher.look() == ""
+        assert watcher.look() is None
         assert watcher.attempts == 2
+        new.takes_over(front)
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 2 * credentials.TRY_AGAIN + 1)
+        assert watcher.look() == ""
+        assert watcher.attempts == 3
 
 
 def test_the_files_of_a_profile_are_looked_at(
