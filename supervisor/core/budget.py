@@ -8,7 +8,7 @@ from temporal_fleet.supervisor.core import eviction, recycle
 from temporal_fleet.supervisor.core.actions import Level
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.events import Reading
-from temporal_fleet.supervisor.core.fleet import Strain, live
+from temporal_fleet.supervisor.core.fleet import Strain, effective, live
 from temporal_fleet.supervisor.core.sizes import mebibytes
 from temporal_fleet.supervisor.core.states import State
 
@@ -67,8 +67,8 @@ def _recycle(draft: Draft, fattest: Sequence[Reading], figures: str) -> None:
 
 def _is_replacing(draft: Draft) -> bool:
     """Whether an entity is being replaced anywhere: meanwhile there are more of them than there will be."""
-    lives = live(draft.entities.values())
-    wanted = sum(pool.desired for pool in draft.pools.values())
+    lives = [entity for entity in live(draft.entities.values()) if entity.state is not State.QUIET]
+    wanted = sum(effective(pool, draft.drained).desired for pool in draft.pools.values())
     return len(lives) > wanted or any(entity.recycle for entity in lives)
 
 

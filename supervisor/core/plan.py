@@ -92,7 +92,10 @@ def plan(
 def is_code_changed(fleet: Fleet, server: HelperKey, codes: Mapping[str, str]) -> bool:
     """Whether a program would be another one if its fork server imported it now. Not known: it would not."""
     helper = fleet.helpers.get(server)
-    now = codes.get(server.name, "")
+    # One that was still importing when this was asked has another that imported the same files.
+    revision, _, _ = server.name.rpartition(".")
+    others = (code for name, code in codes.items() if name.rpartition(".")[0] == revision)
+    now = codes.get(server.name) or next(others, "")
     return helper is not None and "" not in {helper.code, now} and helper.code != now
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 
+from temporal_fleet.protocol.exits import Verdict
 from temporal_fleet.supervisor.core.actions import Converged, Failed, Level
 from temporal_fleet.supervisor.core.deaths import begin_anew
 from temporal_fleet.supervisor.core.draft import Draft
@@ -19,6 +20,7 @@ from temporal_fleet.supervisor.core.fleet import (
     HelperState,
     Pool,
     Roll,
+    Standing,
     Strain,
     effective,
 )
@@ -55,7 +57,7 @@ def begin(
         change,
         request,
         older.fallback,
-        older.touched | touched,
+        _touched(draft, older) | touched,
         older.renewed | renewed,
         away_since=older.away_since,
     )
@@ -87,11 +89,11 @@ def judge(draft: Draft) -> bool:
     roll = draft.roll
     if roll is None:
         return False
-    roll = _keep_time(draft, roll)
-    draft.roll = roll
-    if failure := _failure(draft, roll):
+    touched = _touched(draft, roll)
+    roll = draft.roll = _keep_time(draft, roll, touched)
+    if failure := _failure(draft, roll, touched):
         return _take_back(draft, roll, failure)
-    if all(_is_there(draft, name) for name in _touched(draft, roll)):
+    if all(_is_there(draft, name) for name in touched):
         _converge(draft, roll)
     return False
 
@@ -117,79 +119,90 @@ def forgive(draft: Draft, until: float) -> None:
         draft.roll = replace(draft.roll, due=due)
 
 
-def _keep_time(draft: Draft, roll: Roll) -> Roll:
-    due = {place: moment for place, moment in roll.due.items() if place in draft.entities}
+def _keep_time(draft: Draft, roll: Roll, touched: frozenset[str]) -> Roll:
+    lasted = 0.0
     if roll.away_since is not None and not draft.cluster.is_down:
-        due = {place: moment + draft.now - roll.away_since for place, moment in due.items()}
+        lasted = draft.now - roll.away_since
         roll = replace(roll, away_since=None)
     elif roll.away_since is None and draft.cluster.is_down:
         roll = replace(roll, away_since=draft.now)
-    for entity in draft.entities.values():
-        pool = draft.pools.get(entity.pool)
-        if pool is None or not _is_new(roll, pool, entity):
-            continue
+    due = {}
+    for entity in _new_places(draft, roll, touched):
         if entity.state is State.READY:
             due[entity.id] = inf
+        elif entity.id in roll.due:
+            due[entity.id] = roll.due[entity.id] + lasted
         elif entity.state is State.STARTING:
-            due.setdefault(entity.id, entity.forked_at + pool.boot)
+            due[entity.id] = entity.forked_at + draft.pools[entity.pool].boot
     return replace(roll, due=due)
 
 
+def _new_places(draft: Draft, roll: Roll, touched: frozenset[str]) -> list[Entity]:
+    """Those of the change's making: what they do speaks for or against it."""
+    pools = [draft.pools[name] for name in sorted(touched) if name in draft.pools]
+    return [e for pool in pools for e in draft.members(pool.name) if _is_new(roll, pool, e)]
+
+
 def _is_new(roll: Roll, pool: Pool, entity: Entity) -> bool:
-    """Whether this place is of the change's making: what it does speaks for or against it."""
-    if entity.is_live and entity.version != pool.version:
+    if entity.standing is Standing.RETIRED or (entity.is_live and entity.version != pool.version):
         return False
     before = roll.fallback.pools.get(pool.name)
     of_old = before is not None and before.version == pool.version and entity.id in roll.fallback.places
     return not of_old or entity.id in roll.renewed
 
 
-def _touched(draft: Draft, roll: Roll) -> list[str]:
+def _touched(draft: Draft, roll: Roll) -> frozenset[str]:
     fallback = roll.fallback
     before = {name: effective(pool, fallback.drained) for name, pool in fallback.pools.items()}
     after = {name: effective(pool, draft.drained) for name, pool in draft.pools.items()}
-    names = sorted({*before, *after})
-    return [n for n in names if n in roll.touched or _made_of(before.get(n)) != _made_of(after.get(n))]
+    changed = {n for n in {*before, *after} if _made_of(before.get(n)) != _made_of(after.get(n))}
+    return roll.touched | changed
 
 
 def _made_of(pool: Pool | None) -> tuple[object, ...] | None:
     return None if pool is None else (pool.version, pool.fork_server, pool.desired)
 
 
-def _failure(draft: Draft, roll: Roll) -> str:
+def _failure(draft: Draft, roll: Roll, touched: frozenset[str]) -> str:
     """What speaks against the change; empty: nothing."""
-    for name in _touched(draft, roll):
-        pool = draft.pools.get(name)
-        if pool is None:
-            continue
-        if reason := _unusable(draft, roll, pool):
+    for name in sorted(touched):
+        if reason := _why_unusable(draft, roll, draft.pools.get(name)):
             return f"{name}: {reason}"
-        for entity in draft.members(name):
-            if _is_new(roll, pool, entity) and (reason := _why_not_ready(draft, roll, pool, entity)):
-                return f"{entity.id} {reason}"
+    for entity in _new_places(draft, roll, touched):
+        if reason := _why_not_ready(draft, roll, entity):
+            return f"{entity.id} {reason}"
     return ""
 
 
-def _unusable(draft: Draft, roll: Roll, pool: Pool) -> str:
+def _why_unusable(draft: Draft, roll: Roll, pool: Pool | None) -> str:
     """Why the fork server of a new version will hardly ever be there."""
-    server = draft.helpers.get(pool.fork_server)
     known = {before.fork_server for before in roll.fallback.pools.values()}
-    if server is None or pool.fork_server in known:
+    if pool is None or pool.fork_server in known:
+        return ""
+    server = draft.helpers.get(pool.fork_server)
+    if server is None:
         return ""
     dies = server.state is HelperState.BACKOFF and server.streak >= TRIES
     return server.reason if dies or server.state is HelperState.REFUSED else ""
 
 
-def _why_not_ready(draft: Draft, roll: Roll, pool: Pool, entity: Entity) -> str:
-    if entity.state is State.FAILED:
-        return f"failed: {entity.reason}"
-    if entity.unready >= TRIES and entity.state is not State.READY:
+def _why_not_ready(draft: Draft, roll: Roll, entity: Entity) -> str:
+    due = roll.due.get(entity.id, inf)
+    ended = entity.last_exit
+    match entity.state:
+        case State.READY:
+            return ""
+        case State.FAILED:
+            return f"failed: {entity.reason}"
+        case State.STOPPED:
+            left = ended is None or ended.meaning is Verdict.LEFT
+            return "" if left or due == inf else f"died before it was ready: {entity.reason}"
+    if entity.unready >= TRIES:
         return f"died {entity.unready} times before it was ready, the last: {entity.reason}"
-    late = roll.away_since is None and draft.now >= roll.due.get(entity.id, inf)
-    if late and entity.state is not State.READY:
-        told = f"was not ready {pool.boot:g} s after its first fork"
-        return f"{told}: {entity.reason}" if entity.reason else told
-    return ""
+    if roll.away_since is not None or draft.now < due:
+        return ""
+    told = f"was not ready {draft.pools[entity.pool].boot:g} s after its first fork"
+    return f"{told}: {entity.reason}" if entity.reason and entity.leaving is None else told
 
 
 def _is_there(draft: Draft, name: str) -> bool:

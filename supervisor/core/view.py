@@ -43,7 +43,7 @@ def pool_reason(fleet: Fleet, pool: Pool) -> str:
         return f"drained: temporal-fleet resume {pool.name}"
     if ready_count(fleet, pool.name) >= pool.desired:
         return ""
-    reasons = [entity_reason(fleet, entity) for entity in fleet.members(pool.name)]
+    reasons = [entity_reason(fleet, entity) for entity in _staying(fleet, pool)]
     return _hold(fleet, pool) or next((reason for reason in reasons if reason), "")
 
 
@@ -96,8 +96,12 @@ def _is_starting(fleet: Fleet, pool: Pool) -> bool:
     return all(
         entity.state is State.READY
         or (entity.state in {State.WAITING, State.STARTING} and entity.last_exit is None)
-        for entity in fleet.members(pool.name)
+        for entity in _staying(fleet, pool)
     )
+
+
+def _staying(fleet: Fleet, pool: Pool) -> list[Entity]:
+    return [entity for entity in fleet.members(pool.name) if entity.standing is not Standing.RETIRED]
 
 
 def _hold(fleet: Fleet, pool: Pool) -> str:

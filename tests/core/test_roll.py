@@ -7,7 +7,7 @@ import pytest
 from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
-from temporal_fleet.supervisor.core.fleet import HelperState, Pool
+from temporal_fleet.supervisor.core.fleet import HelperState, Pool, RecyclePolicy
 from temporal_fleet.supervisor.core.ledger import OrderState
 from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
 from temporal_fleet.supervisor.core.states import State
@@ -301,6 +301,35 @@ def test_what_is_pending_when_a_change_is_taken_back_is_made_from_what_is_in_for
     assert driver.fleet.pools["orders"].version == "d1.0"
     roll(driver)
     assert converged(driver) == ["b"]
+
+
+def test_a_change_that_is_asked_back_in_the_middle_has_converged_when_all_are_back() -> None:
+    driver = up(make_pool("orders", 2))
+    reload(driver, make_pool("orders", 2, digest="d2"))
+    driver.boot("orders-3")
+    reload(driver, make_pool("orders", 2), request="b")
+    assert converged(driver) == []
+    roll(driver)
+    assert converged(driver) == ["b"]
+    assert {entity.version for entity in driver.fleet.entities.values()} == {"d1.0"}
+
+
+def test_who_stands_in_for_a_recycled_one_of_another_pool_is_no_matter_of_the_change() -> None:
+    mail = make_pool("mail", 1, hang=1e6, boot=5.0, recycle=RecyclePolicy(max_tasks=1))
+    driver = up(make_pool("orders", 1, hang=1e6), mail)
+    reload(driver, make_pool("orders", 1, digest="d2", hang=1e6), mail)
+    driver.tell(events.Measured((events.Reading("mail-1", 1, 1, None, 0, 0, 2),)))
+    assert "mail-2" in driver.named(State.STARTING)
+    driver.wait(30.0)
+    assert not failures(driver)
+
+
+def test_one_that_ends_before_it_is_ready_and_that_nobody_follows_is_taken_back() -> None:
+    pool = make_pool("orders", 1, restart=RestartPolicy(Policy.NEVER))
+    driver = up(pool)
+    reload(driver, replace(pool, digest="d2"))
+    driver.die("orders-2", code=1)
+    assert failures(driver)[0].problems[0].startswith("reload failed: orders-2 died before it was ready: ")
 
 
 def test_a_stop_ends_a_change_that_is_rolling() -> None:
