@@ -51,13 +51,17 @@ class OwnCode(MetaPathFinder):
         self._digests: dict[bytes, bytes] = {}
         """Of source files, as they were when they were compiled."""
         self._others: set[bytes] = set()
-        """Extension modules, archives, bytecode without a source."""
+        """Extension modules, archives, bytecode without a source, what import hooks of the program load."""
         self._kept: dict[str, _Kept] = {}
         self._settled = False
 
     def settle(self) -> None:
         """From now on, modules that were imported are not read again."""
         self._settled = True
+        for name, module in tuple(sys.modules.items()):
+            origin = getattr(getattr(module, "__spec__", None), "origin", None)
+            if isinstance(origin, str) and os.path.isabs(origin) and self._owns(name, origin):  # noqa: PTH117
+                self._others.add(os.fsencode(_file_of(origin)))
 
     def add(self, files: Mapping[bytes, bytes]) -> None:
         """What a fork of this process imported besides."""

@@ -92,6 +92,25 @@ def test_an_installed_program_is_its_own_package(tmp_path: Path, folder: Path) -
         assert names(server.prepared(program), installed) == {"acme/__init__.py", "acme/work.py"}
 
 
+def test_modules_that_an_import_hook_of_the_programs_loads_are_told_too(
+    server: ForkServerProcess, folder: Path
+) -> None:
+    (folder / "shop.py").write_text(f"import hook\nimport hooked\n{ACTIVITY}")
+    (folder / "hook.py").write_text(
+        "import importlib.machinery, sys\n"
+        "class Loader(importlib.machinery.SourceFileLoader): ...\n"
+        "class Hook:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        spec = importlib.machinery.PathFinder.find_spec(name, path, target)\n"
+        "        if spec is not None and name == 'hooked':\n"
+        "            spec.loader = Loader(name, spec.origin)\n"
+        "            return spec\n"
+        "sys.meta_path.insert(0, Hook())\n"
+    )
+    (folder / "hooked.py").write_text("")
+    assert names(server.prepared(spec(folder)), folder) == {"shop.py", "hook.py", "hooked.py"}
+
+
 def test_what_a_factory_imports_when_it_is_called_is_told(server: ForkServerProcess, folder: Path) -> None:
     (folder / "shop.py").write_text(
         "def worker():\n    from late import noop\n    return {'activities': [noop]}\n"
