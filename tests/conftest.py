@@ -131,6 +131,8 @@ _numbers = itertools.count(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--executions", type=int, default=500, help="open executions in the test of many")
+    parser.addoption("--changes", type=int, default=50, help="changes of a fleet under load")
+    parser.addoption("--changes-seed", type=int, default=1, help="which changes those are")
 
 
 @pytest.fixture
