@@ -77,6 +77,8 @@ class Credentials:
         if not settled or (again and time.monotonic() < self._try_again):
             return None
         problem = found if isinstance(found, str) else await self._take_up(found)
+        if problem is None:
+            return None
         self._refused = bool(problem)
         self._tried = found
         self._try_again = time.monotonic() + TRY_AGAIN
@@ -90,18 +92,28 @@ class Credentials:
         # Another Cluster is no renewal: a profile may name one by now, and a reload goes there.
         return replace(found, address=self._in_use.address, namespace=self._in_use.namespace)
 
-    async def _take_up(self, found: Endpoint) -> str:
-        """Use these from now on. Why not, if they are not accepted."""
+    async def _take_up(self, found: Endpoint) -> str | None:
+        """Use these from now on. Why not, if they are not accepted; None: nobody is there to say."""
         try:
             fresh = await self._connect(found)
             await connection.namespace_id(fresh, found, _PATIENCE)
             self._go_on_with(found, fresh)
+        except connection.Unreachable as trouble:
+            return trouble.reason if await self._is_answered() else None
         except connection.ClusterTrouble as trouble:
             return trouble.reason
         # The program's plugins take part in it. Whatever they say, the connection of before still works.
         except Exception as error:
             return f"the connection cannot go on with them: {summary(error)}"
         return ""
+
+    async def _is_answered(self) -> bool:
+        """Over the connection of before."""
+        try:
+            await connection.namespace_id(self._client, self._in_use, _PATIENCE)
+        except connection.ClusterTrouble as trouble:
+            return isinstance(trouble, connection.Refused)
+        return True
 
     def _go_on_with(self, found: Endpoint, fresh: Client) -> None:
         other_tls = (self._in_use.tls, self._in_use.uses_tls) != (found.tls, found.uses_tls)

@@ -81,6 +81,7 @@ class Link:
         self._loop = loop
         self._contact = _Contact.NONE
         self._standing: Ready | Draining | None = None
+        self._bad_credentials: Credentials | None = None
         self._supervisor = _SupervisorWatch(loop, self._supervisor_died)
         self._endpoint = ipc(RunDirectory(spec.run_dir).bus)
         self._socket: zmq.Socket[bytes] | None = None
@@ -114,8 +115,11 @@ class Link:
         self._attend()
 
     def credentials_tried(self, problem: str) -> None:
+        """Where there is a problem, each supervisor after this one hears of it too, while it lasts."""
+        tried = Credentials(entity=self._entity, incarnation=self._incarnation, problem=problem)
+        self._bad_credentials = tried if problem else None
         if self._contact is not _Contact.NONE:
-            self._send(Credentials(entity=self._entity, incarnation=self._incarnation, problem=problem))
+            self._send(tried)
         self._attend()
 
     def evicted(self, answer: Evicted) -> None:
@@ -154,7 +158,10 @@ class Link:
 
     def _greet(self) -> None:
         greeting = Hello(entity=self._entity, incarnation=self._incarnation, pid=os.getpid())
-        told = self._send(greeting) and (self._standing is None or self._send(self._standing))
+        told = all(
+            message is None or self._send(message)
+            for message in (greeting, self._standing, self._bad_credentials)
+        )
         self._contact = _Contact.GREETED if told else _Contact.NONE
 
     def _send(self, message: EntityMessage) -> bool:

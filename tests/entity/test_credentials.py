@@ -1,9 +1,11 @@
 """Credentials that change while they are in use, against a real dev server behind real TLS."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -186,6 +188,23 @@ def test_files_that_do_not_work_are_told_of_once_and_the_connection_stays(
         assert cluster.run(handle.result()) == f"hello you from {life.pid}"
         store.write(old)
         assert news(bus, life, count=3) == ""
+
+
+def test_the_next_supervisor_hears_of_files_that_do_not_work(
+    fork: Fork, bus: Bus, store: Store, dev_server: DevServer, issuers: tuple[Issuer, Issuer]
+) -> None:
+    issuer, _ = issuers
+    store.write(issuer)
+    with (
+        served(issuer.front(dev_server.address).handle) as address,
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as supervisor,
+    ):
+        life = fork(store.cluster(address), supervisor_pid=supervisor.pid)
+        bus.ready(life)
+        store.spoil()
+        problem = news(bus, life)
+        supervisor.kill()
+        assert news(bus, life, count=2) == problem
 
 
 def test_a_new_api_key_is_tried_before_it_is_used(
@@ -392,6 +411,23 @@ def test_what_was_refused_is_tried_again_after_a_while(
         monkeypatch.setattr(time, "monotonic", lambda: clock() + 2 * credentials.TRY_AGAIN + 1)
         assert watcher.look() == ""
         assert watcher.attempts == 3
+
+
+def test_of_a_cluster_that_is_away_nothing_is_told(
+    store: Store, dev_server: DevServer, issuers: tuple[Issuer, Issuer]
+) -> None:
+    old, new = issuers
+    store.write(old)
+    front = old.front(dev_server.address)
+    with ExitStack() as later:
+        with served(front.handle) as address:
+            watcher = later.enter_context(watching(store.cluster(address)))
+        front.hang_up()
+        store.write(new)
+        assert watcher.look() is None
+        # It is looked for each time, to be there when it comes back.
+        assert [watcher.look(), watcher.look()] == [None, None]
+        assert (watcher.attempts, watcher.reconnections) == (2, 0)
 
 
 def test_the_files_of_a_profile_are_looked_at(
