@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from concurrent.futures import BrokenExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -62,6 +63,14 @@ async def heartbeat_until_cancelled(path: str) -> None:
     while True:
         activity.heartbeat()
         await asyncio.sleep(0.05)
+
+
+@activity.defn
+async def fail_the_worker(path: str) -> str:
+    """As an executor does whose processes were killed."""
+    if activity.info().attempt == 1:
+        raise BrokenExecutor(f"a process of it was killed, at {path}")
+    return "not again"
 
 
 @workflow.defn

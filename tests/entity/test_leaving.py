@@ -162,6 +162,19 @@ def test_a_signal_ends_a_quiet_entity(leaver: ForkProgram, bus: Bus) -> None:
     life.expect(ExitCode.STOPPED)
 
 
+def test_a_worker_that_fails_gives_what_runs_no_more_time_than_a_drain(
+    leaver: ForkProgram, bus: Bus, cluster: Cluster, task_queue: str, tmp_path: Path, started: Started
+) -> None:
+    life = leaver(0.2)
+    bus.ready(life)
+    handle = cluster.start("Persist", task_queue, task_queue, "save_progress", str(tmp_path / "it"))
+    started("it")
+    cluster.start("Persist", f"{task_queue}-2", task_queue, "fail_the_worker", "here")
+    life.expect(ExitCode.WORKER_FAILED)
+    bus.ready(leaver())
+    assert cluster.run(handle.result()) == "attempt 2 after shutdown True"
+
+
 def test_a_nexus_operation_is_cancelled_at_the_end(
     leaver: ForkProgram, bus: Bus, cluster: Cluster, task_queue: str, tmp_path: Path, started: Started
 ) -> None:
