@@ -72,6 +72,7 @@ def taken_back(draft: Draft) -> None:
     if pending := draft.pending:
         draft.pending = None
         _carry_out(draft, pending.change, pending.event)
+        settle(draft)
 
 
 def _overtake(draft: Draft, change: int) -> None:

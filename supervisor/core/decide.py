@@ -45,12 +45,11 @@ def decide(fleet: Fleet, event: events.Event, now: float) -> tuple[Fleet, tuple[
         lives.expire(draft)
         eviction.expire(draft)
         recoveries.expire(draft)
-        _reconcile(draft)
-        rolling = draft.roll
         if roll.judge(draft):
             changes.taken_back(draft)
-        if rolling is not None and draft.roll is None:
-            # Others are wanted now: the pools from before, or their fork servers no longer.
+        _reconcile(draft)
+        if roll.conclude(draft):
+            # Fork servers that were kept to go back to are not wanted any longer.
             _reconcile(draft)
         recoveries.order(draft)
     return draft.result()

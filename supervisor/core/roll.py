@@ -25,7 +25,7 @@ from temporal_fleet.supervisor.core.fleet import (
     effective,
 )
 from temporal_fleet.supervisor.core.ledger import OrderState, find, passed
-from temporal_fleet.supervisor.core.moves import is_settled
+from temporal_fleet.supervisor.core.moves import is_settled, moves
 from temporal_fleet.supervisor.core.restart import Policy
 from temporal_fleet.supervisor.core.states import State
 
@@ -85,17 +85,28 @@ def put_in_force(draft: Draft, pools: Mapping[str, Pool], budget: int | None) ->
 
 
 def judge(draft: Draft) -> bool:
-    """Whether the change was taken back: then the pools are others now."""
-    roll = draft.roll
-    if roll is None:
+    """Before anybody is started or told to leave: whether the change failed. Then the pools are those from
+    before it."""
+    if draft.roll is None:
         return False
-    touched = _touched(draft, roll)
-    roll = draft.roll = _keep_time(draft, roll, touched)
-    if failure := _failure(draft, roll, touched):
-        return _take_back(draft, roll, failure)
-    if all(_is_there(draft, name) for name in touched):
+    touched = _touched(draft, draft.roll)
+    roll = draft.roll = _keep_time(draft, draft.roll, touched)
+    failure = _failure(draft, roll, touched)
+    if failure:
+        _take_back(draft, roll, failure)
+    return failure != ""
+
+
+def conclude(draft: Draft) -> bool:
+    """After that: whether all is as the change asks."""
+    if draft.roll is None:
+        return False
+    touched = _touched(draft, draft.roll)
+    roll = draft.roll = _keep_time(draft, draft.roll, touched)
+    is_done = all(_is_there(draft, name) for name in touched)
+    if is_done:
         _converge(draft, roll)
-    return False
+    return is_done
 
 
 def abandon(draft: Draft, why: str) -> None:
@@ -128,13 +139,19 @@ def _keep_time(draft: Draft, roll: Roll, touched: frozenset[str]) -> Roll:
         roll = replace(roll, away_since=draft.now)
     due = {}
     for entity in _new_places(draft, roll, touched):
-        if entity.state is State.READY:
+        if entity.state is State.READY or _has_left(entity):
             due[entity.id] = inf
         elif entity.id in roll.due:
             due[entity.id] = roll.due[entity.id] + lasted
         elif entity.state is State.STARTING:
             due[entity.id] = entity.forked_at + draft.pools[entity.pool].boot
     return replace(roll, due=due)
+
+
+def _has_left(entity: Entity) -> bool:
+    """It ended in order, and its restart policy leaves it at that."""
+    ended = entity.last_exit
+    return entity.state is State.STOPPED and ended is not None and ended.meaning is Verdict.LEFT
 
 
 def _new_places(draft: Draft, roll: Roll, touched: frozenset[str]) -> list[Entity]:
@@ -166,7 +183,7 @@ def _made_of(pool: Pool | None) -> tuple[object, ...] | None:
 def _failure(draft: Draft, roll: Roll, touched: frozenset[str]) -> str:
     """What speaks against the change; empty: nothing."""
     for name in sorted(touched):
-        if reason := _why_unusable(draft, roll, draft.pools.get(name)):
+        if reason := _why_unusable(draft, roll, name):
             return f"{name}: {reason}"
     for entity in _new_places(draft, roll, touched):
         if reason := _why_not_ready(draft, roll, entity):
@@ -174,29 +191,30 @@ def _failure(draft: Draft, roll: Roll, touched: frozenset[str]) -> str:
     return ""
 
 
-def _why_unusable(draft: Draft, roll: Roll, pool: Pool | None) -> str:
-    """Why the fork server of a new version will hardly ever be there."""
-    known = {before.fork_server for before in roll.fallback.pools.values()}
-    if pool is None or pool.fork_server in known:
+def _why_unusable(draft: Draft, roll: Roll, name: str) -> str:
+    """Why a fork server that is needed will hardly ever be there."""
+    if name not in draft.pools:
         return ""
+    pool = effective(draft.pools[name], draft.drained)
     server = draft.helpers.get(pool.fork_server)
     if server is None:
         return ""
+    if pool.fork_server in {before.fork_server for before in roll.fallback.pools.values()}:
+        needed = bool(moves(pool, draft.members(name)).add)
+        return server.reason if needed and server.state is HelperState.REFUSED else ""
     dies = server.state is HelperState.BACKOFF and server.streak >= TRIES
     return server.reason if dies or server.state is HelperState.REFUSED else ""
 
 
 def _why_not_ready(draft: Draft, roll: Roll, entity: Entity) -> str:
     due = roll.due.get(entity.id, inf)
-    ended = entity.last_exit
     match entity.state:
         case State.READY:
             return ""
         case State.FAILED:
             return f"failed: {entity.reason}"
         case State.STOPPED:
-            left = ended is None or ended.meaning is Verdict.LEFT
-            return "" if left or due == inf else f"died before it was ready: {entity.reason}"
+            return "" if due == inf else f"died before it was ready: {entity.reason}"
     if entity.unready >= TRIES:
         return f"died {entity.unready} times before it was ready, the last: {entity.reason}"
     if roll.away_since is not None or draft.now < due:
@@ -219,22 +237,18 @@ def _converge(draft: Draft, roll: Roll) -> None:
     draft.act(Converged(roll.request, order.message, order.id))
 
 
-def _take_back(draft: Draft, roll: Roll, failure: str) -> bool:
+def _take_back(draft: Draft, roll: Roll, failure: str) -> None:
     fallback = roll.fallback
-    word = find(draft.changes, roll.change).command.split()[0]
-    present = draft.pools, draft.budget, draft.drained
-    differs = present != (fallback.pools, fallback.budget, fallback.drained)
+    problem = f"{find(draft.changes, roll.change).command.split()[0]} failed: {failure}"
     draft.roll = None
-    if not differs:
+    if (draft.pools, draft.budget, draft.drained) == (fallback.pools, fallback.budget, fallback.drained):
         advice = "mend it; the fleet goes on trying as its restart policy says"
-        _fail(draft, roll, OrderState.FAILED, (f"{word} failed: {failure}", advice))
-        return False
+        _fail(draft, roll, OrderState.FAILED, (problem, advice))
+        return
     draft.generation, draft.drained = fallback.generation, fallback.drained
     put_in_force(draft, fallback.pools, fallback.budget)
     told = f"the fleet is as it was before, at generation {fallback.generation}"
-    problems = (f"{word} failed: {failure}", told)
-    _fail(draft, roll, OrderState.FAILED, problems, fallback.generation)
-    return True
+    _fail(draft, roll, OrderState.FAILED, (problem, told), fallback.generation)
 
 
 def _fail(
