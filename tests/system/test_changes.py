@@ -99,16 +99,22 @@ def test_a_scale_that_fails_gives_the_file_back(make_fleet: MakeFleet, tmp_path:
 
 
 def test_a_reload_in_the_middle_of_a_roll_overtakes_it(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(entities=3, pool="worker = { max_cached_workflows = 100 }").start()
+    settings = 'hang = "60s"\nworker = { max_cached_workflows = 100 }'
+    fleet = make_fleet(entities=3, pool=settings).start()
     before = fleet.wait_running()
+    held_up = before.entities[0].pid
+    assert held_up is not None
+    # It cannot drain, so the roll does not end.
+    os.kill(held_up, signal.SIGSTOP)
     fleet.edit("= 100", "= 200")
     first = fleet.command("reload", "--no-wait")
     assert first.returncode == 0, first.stderr
     assert "temporal-fleet changes 1 -c" in first.stderr
     fleet.edit("= 200", "= 300")
     fleet.edit("entities = 3", "entities = 2")
-    second = fleet.command("reload")
+    second = fleet.command("reload", "--no-wait")
     assert second.returncode == 0, second.stderr
+    os.kill(held_up, signal.SIGCONT)
     after = fleet.wait_running()
     assert len(after.entities) == 2
     assert not set(pids(after).values()) & set(pids(before).values())

@@ -135,3 +135,17 @@ def test_plan_tells_and_does_nothing(make_fleet: MakeFleet) -> None:
     after = fleet.status()
     assert after.fleet.generation == 1
     assert len(after.entities) == 2
+
+
+def test_one_of_many_pools_changes_and_the_others_keep_their_pids(make_fleet: MakeFleet) -> None:
+    others = [BILLING.replace("billing", f"billing{n}") for n in range(15)]
+    fleet = make_fleet(more="".join(others)).start()
+    before = {e.id: e.pid for e in fleet.wait_running().entities}
+    fleet.edit(others[7], others[7] + 'drain = "7s"\n')
+    planned = fleet.command("plan")
+    assert planned.stdout == "~ billing7 replace: drain 30s -> 7s\n= 15 entities untouched\n", planned
+    done = fleet.command("reload")
+    assert done.returncode == 0, done.stderr
+    after = {e.id: e.pid for e in fleet.status().entities}
+    assert {name for name in before if after.get(name) != before[name]} == {"billing7-1"}
+    assert after.keys() == before.keys()
