@@ -2,7 +2,7 @@
 other, and nothing else ever changes the config. Kept in books of its own."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from temporal_fleet.supervisor.core import actions as act
@@ -34,11 +34,13 @@ class ChangeBooks:
             self.orders[request] = OrderState.IMPORTING
             self.ids[request] = len(self.ids) + 1
         told = [a for a in actions if isinstance(a, act.Accept | act.Reject | act.Converged | act.Failed)]
-        for action in told:
-            self._book(action, after)
+        answered = {answer.request for answer in told}
+        for answer in told:
+            self._book(answer, after)
         for action in actions:
             if isinstance(action, act.Tell):
-                assert self.orders[action.request] in _AFTER or action.request in {a.request for a in told}
+                is_open = self.orders[action.request] in _AFTER
+                assert is_open or action.request in answered, f"{action}, and nobody listens any more"
         self._the_ledger_says_so(after)
         self._one_at_a_time(after)
         self._config_changes_with_a_change(before, event, after, told)
@@ -76,7 +78,7 @@ class ChangeBooks:
         assert rolling == ([after.roll.request] if after.roll else []), f"{rolling} roll: {after.roll}"
 
     def _config_changes_with_a_change(
-        self, before: Fleet, event: events.Event, after: Fleet, told: list[act.Action]
+        self, before: Fleet, event: events.Event, after: Fleet, told: Sequence[act.Action]
     ) -> None:
         restored = [a for a in told if isinstance(a, act.Failed) and a.restored is not None]
         accepted = any(isinstance(action, act.Accept) for action in told)

@@ -1,13 +1,15 @@
 """One life of an entity: its deadline before its fork, its silence, its end, and what is stale."""
 
+from dataclasses import replace
+
 import pytest
 
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
-from temporal_fleet.supervisor.core.fleet import HelperState, Leaving
+from temporal_fleet.supervisor.core.fleet import HelperState, Leaving, Load, MemoryLimits
 from temporal_fleet.supervisor.core.states import State
 from tests.core.driver import Driver, up
-from tests.core.pools import make_pool
+from tests.core.pools import by_name, make_pool
 
 
 def test_the_boot_deadline_is_armed_before_anything_of_the_fork_is_heard() -> None:
@@ -213,6 +215,104 @@ def test_a_survivor_of_no_pool_drains_and_its_place_goes_with_it(name: str) -> N
     driver.tell(events.Found(name, 5, 77))
     driver.tell(events.Died(name, 5, None, None))
     assert list(driver.fleet.entities) == ["orders-1"]
+
+
+def quiet(driver: Driver, name: str) -> None:
+    driver.tell(events.QuietRequested(f"quiet {name}", name))
+
+
+def test_a_quiet_one_is_told_once_and_keeps_its_id_while_another_takes_its_place() -> None:
+    driver = up(make_pool("orders", 2))
+    quiet(driver, "orders-1")
+    assert driver.did(act.TellQuiet) == [act.TellQuiet("orders-1", 1)]
+    assert driver.state("orders-1") is State.QUIET
+    assert [fork.entity for fork in driver.did(act.Fork)] == ["orders-3"]
+    driver.boot()
+    driver.wait(1.0)
+    assert not driver.did(act.TellQuiet)
+    assert driver.named(State.READY) == ["orders-2", "orders-3"]
+
+
+def test_a_quiet_one_that_says_hello_again_hears_again_that_it_is_quiet() -> None:
+    driver = up(make_pool("orders", 1))
+    quiet(driver, "orders-1")
+    driver.tell(events.Greeted("orders-1", 1, 11))
+    assert driver.last == (act.Welcome("orders-1", 1), act.TellQuiet("orders-1", 1))
+
+
+def test_a_quiet_one_that_hangs_is_killed_and_nobody_comes_after_it() -> None:
+    driver = up(make_pool("orders", 1, hang=10.0))
+    quiet(driver, "orders-1")
+    driver.boot("orders-2")
+    driver.wait(9.0)
+    driver.tell(events.Heard("orders-2", 1))
+    driver.wait(2.1)
+    assert driver.did(act.Kill) == [act.Kill("orders-1", 1, 11)]
+    driver.die("orders-1")
+    assert list(driver.fleet.entities) == ["orders-2"]
+    assert not driver.did(act.Fork)
+
+
+def test_a_quiet_one_that_grows_too_large_is_killed() -> None:
+    driver = up(make_pool("orders", 1, memory=MemoryLimits(kill_above=100)))
+    quiet(driver, "orders-1")
+    driver.tell(events.Measured((events.Reading("orders-1", 1, 101, None, 0, 0, 0),)))
+    assert driver.did(act.Kill) == [act.Kill("orders-1", 1, 11)]
+
+
+def test_a_quiet_one_stays_through_rolls_scaling_and_a_drained_pool() -> None:
+    pool = make_pool("orders", 2)
+    driver = up(pool)
+    quiet(driver, "orders-1")
+    driver.boot("orders-3")
+    driver.tell(events.ReloadRequested("a", by_name(replace(pool, digest="d2"))))
+    while driver.named(State.STARTING) or driver.named(State.DRAINING):
+        driver.boot()
+        driver.leave()
+    driver.tell(events.ScaleRequested("b", {"orders": 1}))
+    driver.tell(events.DrainRequested("c", "orders"))
+    driver.leave()
+    assert driver.state("orders-1") is State.QUIET
+    assert list(driver.fleet.entities) == ["orders-1"]
+    assert act.TellDrain("orders-1", 1) not in driver.all
+
+
+def test_a_quiet_one_that_is_restarted_leaves_and_nobody_comes_after_it() -> None:
+    driver = up(make_pool("orders", 2))
+    quiet(driver, "orders-2")
+    driver.boot()
+    driver.tell(events.RestartRequested("r", "orders-2"))
+    assert driver.did(act.TellDrain) == [act.TellDrain("orders-2", 1)]
+    driver.leave()
+    assert sorted(driver.fleet.entities) == ["orders-1", "orders-3"]
+    assert not driver.did(act.Fork)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_quiet_one_leaves_with_its_pool_and_with_the_fleet(stops: bool) -> None:
+    driver = up(make_pool("orders", 1))
+    quiet(driver, "orders-1")
+    driver.tell(events.StopRequested(now=False) if stops else events.ReloadRequested("a", {}))
+    assert act.TellDrain("orders-1", 1) in driver.last
+
+
+def test_what_an_entity_has_in_hand_is_of_one_life() -> None:
+    driver = up(make_pool("orders", 1))
+    driver.tell(events.Heard("orders-1", 1, 3, 40))
+    assert driver.entity("orders-1").load == Load(activities=3, cached=40)
+    driver.die("orders-1")
+    assert driver.entity("orders-1").load == Load()
+
+
+def test_scaling_down_takes_who_told_that_it_has_least_to_do() -> None:
+    driver = up(make_pool("orders", 3))
+    for name, activities in (("orders-1", 2), ("orders-2", 0), ("orders-3", 1)):
+        driver.tell(events.Heard(name, 1, activities))
+    driver.tell(events.ScaleRequested("a", {"orders": 2}))
+    assert driver.named(State.DRAINING) == ["orders-2"]
+    driver.leave()
+    driver.tell(events.ScaleRequested("b", {"orders": 4}))
+    assert sorted(driver.fleet.entities) == ["orders-1", "orders-2", "orders-3", "orders-4"]
 
 
 def test_stop_now_kills_and_seeks_who_was_not_announced() -> None:

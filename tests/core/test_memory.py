@@ -474,6 +474,6 @@ def test_capacity_never_drops_and_memory_trouble_leaves_nothing_stuck(data: st.D
         caches.second()
     driver.wait(200.0)
     desired = driver.fleet.pools["orders"].desired
-    assert sorted(driver.fleet.entities) == [f"orders-{n}" for n in range(1, desired + 1)]
+    assert len(driver.fleet.entities) == desired
     for entity in driver.fleet.entities.values():
         assert (entity.state, entity.pressure, entity.recycle) == (State.READY, Pressure.NONE, "")

@@ -51,9 +51,14 @@ def test_the_invariants_hold_through_long_chaos_and_the_fleet_converges() -> Non
         "recovery given up",
         "silent agent",
         "retried apart",
+        "superseded",
+        "taken back",
         "Accept",
         "ClosedFound",
+        "Converged",
+        "DrainRequested",
         "DumpStacks",
+        "Failed",
         "Finish",
         "Evicted",
         "ForkRefused",
@@ -63,7 +68,9 @@ def test_the_invariants_hold_through_long_chaos_and_the_fleet_converges() -> Non
         "LeftByItself",
         "RecoveryDelayed",
         "Reject",
+        "ResumeRequested",
         "Stalled",
+        "TellQuiet",
     ):
         assert seen[what] > 0, f"{what}: never happened"
 

@@ -42,6 +42,17 @@ def test_only_a_retry_leads_out_of_a_place_without_a_process(state: State) -> No
                 transition(state, change)
 
 
+def test_only_who_is_ready_goes_quiet_and_leads_no_way_back() -> None:
+    assert transition(State.READY, Change.GO_QUIET) is State.QUIET
+    assert transition(State.QUIET, Change.LEAVE) is State.DRAINING
+    for state in State:
+        if state is not State.READY:
+            with pytest.raises(IllegalTransition):
+                transition(state, Change.GO_QUIET)
+    with pytest.raises(IllegalTransition):
+        transition(State.QUIET, Change.BECOME_READY)
+
+
 @pytest.mark.parametrize("state", [state for state in State if state is not State.WAITING])
 def test_a_place_with_a_process_or_a_reason_to_wait_is_never_forked(state: State) -> None:
     with pytest.raises(IllegalTransition, match=f"{state.value} cannot fork"):
