@@ -81,7 +81,8 @@ class Fleet(Table):
 
 
 class Tls(Table):
-    """[cluster.tls]: present, even empty, the connection is encrypted."""
+    """[cluster.tls]: present, even empty, the connection is encrypted. What changes in the files is taken up
+    without a restart."""
 
     server_ca: FileSystemPath | None = Field(
         default=None,
@@ -134,7 +135,9 @@ class Cluster(Table):
         examples=["prod"],
     )
     api_key_file: FileSystemPath | None = Field(
-        default=None, description="File with the API key.", examples=["api-key"]
+        default=None,
+        description="File with the API key; a new one in it is taken up without a restart.",
+        examples=["api-key"],
     )
     data_converter: Reference | None = Field(
         default=None,

@@ -105,12 +105,12 @@ def _cluster(embedded: bool, address: str | None) -> str:
 [cluster]
 {at:<40}# host:port
 #namespace = "default"
-#api_key_file = "api-key"               # a file with the API key
+#api_key_file = "api-key"               # a file with the API key; a new one in it is taken up
 #data_converter = "shop.crypto:converter"
 #rebuild_task_tokens = true             # free Workflow Tasks of a dead entity at once, not at their time-out
 #profile = "prod"                       # a profile of Temporal's own configuration, instead of all of these
 
-# Present, even empty, the connection is encrypted.
+# Present, even empty, the connection is encrypted. Files that change are taken up without a restart.
 #[cluster.tls]
 #server_ca = "tls/ca.pem"               # default: the system's authorities
 #client_cert = "tls/client.pem"
