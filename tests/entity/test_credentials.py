@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from temporalio.client import Client
 
@@ -238,6 +239,40 @@ def test_a_new_api_key_is_tried_before_it_is_used(
         assert cluster.run(handle.result()) == f"hello you from {life.pid}"
         assert front.shown == {"first", "second"}
         assert "second" not in life.log()
+
+
+def test_credentials_that_come_too_late_still_do(
+    fork: Fork,
+    bus: Bus,
+    cluster: Cluster,
+    task_queue: str,
+    tmp_path: Path,
+    store: Store,
+    dev_server: DevServer,
+    issuers: tuple[Issuer, Issuer],
+) -> None:
+    """The former ones are withdrawn first: polls are turned away, and wait to be tried again."""
+    old, new = issuers
+    store.write(old)
+    key = tmp_path / "api-key"
+    key.write_text("first\n")
+    front = old.front(dev_server.address)
+    front.keys = {"first"}
+    with served(front.handle) as address:
+        life = fork(msgspec.structs.replace(store.cluster(address), api_key_file=str(key)))
+        bus.ready(life)
+        front.keys = {"second"}
+        front.hang_up()
+        key.write_text("second\n")
+        assert news(bus, life) == ""
+        handle = cluster.start("Run", f"{task_queue}-key", task_queue, "greet", "you")
+        assert cluster.run(handle.result()) == f"hello you from {life.pid}"
+        new.takes_over(front)
+        front.hang_up()
+        store.write(new)
+        assert news(bus, life, count=2) == ""
+        handle = cluster.start("Run", f"{task_queue}-tls", task_queue, "greet", "you")
+        assert cluster.run(handle.result()) == f"hello you from {life.pid}"
 
 
 def test_the_programs_own_client_goes_on_too(
