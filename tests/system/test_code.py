@@ -86,6 +86,14 @@ def test_a_reload_rolls_the_pools_whose_code_changed_and_no_others(
     again = fleet.command("reload")
     assert again.returncode == 0, again.stderr
     assert pids(fleet.wait_running(), "orders") == pids(after, "orders")
+    servers = fork_servers(fleet)
+    forced = fleet.command("reload", "--force", "orders")
+    assert forced.returncode == 0, forced.stderr
+    anew = fleet.wait_running()
+    assert not pids(anew, "orders") & pids(after, "orders")
+    assert pids(anew, "billing") == pids(before, "billing")
+    wait_until(lambda: len(fork_servers(fleet)) == 2, what="the fork server of the old code is gone")
+    assert fork_servers(fleet) != servers
 
 
 def test_broken_code_is_refused_and_the_old_code_works_on(
@@ -121,7 +129,7 @@ def test_code_that_is_as_it_was_is_not_imported_again_by_a_restart(
         what="orders are replaced",
     )
     assert pids(after, "billing") == pids(before, "billing")
-    assert fork_servers(fleet) == servers
+    wait_until(lambda: fork_servers(fleet) == servers, what="the same fork servers")
     save(tmp_path, "orders", "new")
     renewed = fleet.command("restart", "orders")
     assert renewed.returncode == 0, renewed.stderr
