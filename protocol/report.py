@@ -95,6 +95,21 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class ChangeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `changes`: a command that changes the fleet, and what became of it."""
+
+    id: int
+    command: str
+    """`reload`, `scale orders=4`, `restart orders`, …"""
+    state: str
+    """`importing`, `rolling`, `done`, `failed`, `rejected` or `superseded`."""
+    message: str
+    """What it does; of one that failed, why, and what became of it."""
+    asked_at: float
+    seconds: float
+    """From then until its end, or until now."""
+
+
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     fleet: FleetReport
     cluster: ClusterReport
@@ -107,6 +122,8 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     suspects_total: int = 0
     """Of more than one death."""
     recoveries_total: int = 0
+    last_change: ChangeReport | None = None
+    """The newest one; null: nothing was asked of this fleet yet."""
 
 
 class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,18 +181,3 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True):
     """`start`, `stop`, `replace`, `change` or `keep`."""
     target: str
     reason: str
-
-
-class ChangeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `changes`: a command that changes the fleet, and what became of it."""
-
-    id: int
-    command: str
-    """`reload`, `scale orders=4`, `restart orders`, …"""
-    state: str
-    """`importing`, `rolling`, `done`, `failed`, `rejected` or `superseded`."""
-    message: str
-    """What it does; of one that failed, why, and what became of it."""
-    asked_at: float
-    seconds: float
-    """From then until its end, or until now."""

@@ -59,6 +59,10 @@ def status(report: StatusReport, width: int, now: float | None = None) -> Render
     parts: list[RenderableType] = [_headline(report), _cluster(report)]
     if report.fleet.reason and not _is_told(report.fleet.reason, [report.cluster.reason, *notes]):
         parts.append(Text(report.fleet.reason, "yellow"))
+    if (change := report.last_change) and change.state in ("failed", "rejected"):
+        parts.append(
+            Text(f"change {change.id}, {change.command}, {change.state}: {change.message}", "yellow")
+        )
     parts += [Text(), _pools(report.pools, width)]
     if report.entities:
         parts += [Text(), _entities(report.entities, width)]

@@ -94,6 +94,7 @@ def status(
         recoveries=[_recovery(recovery, now) for recovery in recoveries[:LOSSES_LIMIT]],
         suspects_total=len(suspects),
         recoveries_total=len(recoveries),
+        last_change=next(iter(changes(fleet.changes[-1:], None, now)), None),
     )
 
 

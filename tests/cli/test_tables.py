@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from temporal_fleet.protocol.report import (
+    ChangeReport,
     ClusterReport,
     ExitReport,
     RecoveryReport,
@@ -152,3 +153,12 @@ def test_a_black_box_without_room_is_told_once_and_of_whom() -> None:
     text = shown(report(pools=[pool()], entities=[*full, entity("orders-3")]), 120)
     assert text.count("had no room") == 1
     assert "\norders-1, orders-2: the black box had no room for 3 activities and executions" in text
+
+
+@pytest.mark.parametrize(("state", "is_told"), [("failed", True), ("rejected", True), ("done", False)])
+def test_a_change_that_came_to_nothing_is_told(state: str, is_told: bool) -> None:
+    last = ChangeReport(
+        id=7, command="reload", state=state, message="orders-2: no such plugin", asked_at=NOW, seconds=1.0
+    )
+    told = shown(msgspec.structs.replace(report(pools=[pool()]), last_change=last), 120)
+    assert (f"change 7, reload, {state}: orders-2: no such plugin" in told) == is_told

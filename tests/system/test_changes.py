@@ -57,6 +57,7 @@ def test_a_revision_that_does_not_become_ready_is_taken_back(make_fleet: MakeFle
     (change,) = changes(fleet)
     assert change["state"] == "failed"
     assert "reload failed: orders-" in change["message"]
+    assert "change 1, reload, failed: reload failed: orders-" in fleet.command("status").stdout
     assert "~ orders replace" in fleet.command("plan").stdout, "the file still says otherwise"
     killed = before.entities[0]
     assert killed.pid is not None
@@ -68,6 +69,33 @@ def test_a_revision_that_does_not_become_ready_is_taken_back(make_fleet: MakeFle
     fleet.edit(BROKEN, GOOD)
     mended = fleet.command("reload")
     assert mended.returncode == 0, mended.stderr
+
+
+def test_a_version_that_hangs_at_boot_is_taken_back(make_fleet: MakeFleet, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text((PROGRAMS / "shop.py").read_text())
+    (tmp_path / "sleeps.py").write_text("import time\n\ndef after_fork():\n    time.sleep(600)\n")
+    fleet = make_fleet(entities=2)
+    fleet.edit(f'path = "{PROGRAMS}"', f'path = "{tmp_path}"')
+    fleet.start()
+    before = fleet.wait_running()
+    fleet.edit(GOOD, GOOD + '\nafter_fork = "sleeps:after_fork"\nboot = "3s"')
+    failed = fleet.command("reload")
+    assert failed.returncode == 1, failed.stderr
+    assert "reload failed: orders-3 was not ready 3 s after its first fork" in failed.stderr
+    assert pids(fleet.wait_running()) == pids(before)
+
+
+def test_a_hangup_that_fails_is_told_by_the_log_and_by_status(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(entities=1).start()
+    before = fleet.wait_running()
+    fleet.edit("entities = 1", 'entities = "many"')
+    fleet.signal(signal.SIGHUP)
+    after = fleet.wait(lambda s: s.last_change is not None, what="the reload was refused")
+    assert after.last_change is not None
+    assert (after.last_change.command, after.last_change.state) == ("reload", "rejected")
+    assert "pools.orders.entities" in after.last_change.message
+    assert "fleet.change-rejected" in fleet.log_text()
+    assert pids(after) == pids(before)
 
 
 def test_a_scale_that_fails_gives_the_file_back(make_fleet: MakeFleet, tmp_path: Path) -> None:
