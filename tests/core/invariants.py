@@ -239,7 +239,9 @@ class Invariants:
             record.awaits_cluster = late or means is Verdict.CLUSTER
             self._must_be(after, event, State.BACKOFF)
         elif policy.policy is Policy.NEVER or (means is Verdict.LEFT and policy.policy is Policy.ON_FAILURE):
-            self._must_be(after, event, State.STOPPED)
+            # A change that is taken back in this very decision may have brought that policy.
+            if after.pools[life.pool].restart.policy is not Policy.ALWAYS:
+                self._must_be(after, event, State.STOPPED)
         else:
             self._book_crash(before, after, event, life, record, policy, now)
 
