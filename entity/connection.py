@@ -170,6 +170,7 @@ _ALERT = re.compile(r"AlertReceived\((\w+)\)|received fatal alert: (\w+)")
 _CONNECT = "Failed client connect: "
 _NO_PAIR = ("ParseError", "NoCertificatesPresented", "InconsistentKeys", "(Transport, InvalidCertificate(")
 """What rustls says of certificate and key, each by itself or together."""
+_HUNG_UP = ("transport error", "http2", "operation was canceled")
 _AFTER_CONNECTION = "call error after connection"
 
 
@@ -237,7 +238,7 @@ def _of_status(code: str, message: str, where: Endpoint) -> ClusterTrouble:
             )
         case "invalidargument" | "failedprecondition" | "alreadyexists" | "outofrange":
             return Refused(f"{where.address} refuses what we ask for: {message}")
-        case "unknown" | "internal" if "transport error" in message or "http2" in message:
+        case "unknown" | "internal" | "cancelled" if any(word in message for word in _HUNG_UP):
             other = "off" if where.uses_tls else "on"
             return Unreachable(
                 f"{where.address} hangs up on us ({message}); is it a Temporal Cluster, and must TLS be "
