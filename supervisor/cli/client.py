@@ -32,6 +32,7 @@ from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.report import EventReport, StatusReport
 from temporal_fleet.protocol.rundir import ipc
 from temporal_fleet.supervisor.cli.failure import Failure, Problems, say
+from temporal_fleet.supervisor.cli.life import Life
 from temporal_fleet.supervisor.cli.place import Place, named_otherwise
 from temporal_fleet.supervisor.cli.presence import Absent, Busy, Forbidden, Listening, look, process_state
 
@@ -119,7 +120,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         self._control = self._context.socket(zmq.DEALER)
         self._control.connect(ipc(place.run.control))
         self._decoder: codec.Decoder[ControlReply] = codec.Decoder(ControlReply)
-        self._life = _Life(self.pid)
+        self._life = Life(self.pid)
         self._poller = zmq.Poller()
         self._poller.register(self._control, zmq.POLLIN)
         self._life.register(self._poller)
@@ -245,7 +246,7 @@ def events(place: Place, on_listening: Callable[[int], None]) -> Iterator[EventR
     """The events of a fleet from now on, until its supervisor ends."""
     pid = find(place).pid
     decoder: codec.Decoder[Event] = codec.Decoder(Event)
-    with zmq.Context() as context, context.socket(zmq.SUB) as socket, _Life(pid) as life:
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket, Life(pid) as life:
         socket.linger = 0
         socket.subscribe(b"")
         with socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
@@ -266,50 +267,6 @@ def events(place: Place, on_listening: Callable[[int], None]) -> Iterator[EventR
                     say(f"dropped an event that is not of our protocol: {error}")
             elif ready or life.ended:
                 return
-
-
-class _Life(AbstractContextManager["_Life"]):
-    """Watches one process that is not our child: a pidfd tells its end without polling, and never that of
-    another process with the same PID."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._descriptor: int | None = None
-        self._gone = False
-        if pid:
-            try:
-                self._descriptor = os.pidfd_open(pid)
-            except ProcessLookupError:
-                self._gone = True
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def register(self, poller: zmq.Poller) -> None:
-        if self._descriptor is not None:
-            poller.register(self._descriptor, zmq.POLLIN)
-
-    @property
-    def ended(self) -> bool:
-        return self.ended_within(0)
-
-    def ended_within(self, seconds: float) -> bool:
-        if self._descriptor is None:
-            time.sleep(0 if self._gone else seconds)
-            return self._gone
-        poller = zmq.Poller()
-        poller.register(self._descriptor, zmq.POLLIN)
-        return bool(poller.poll(int(seconds * 1000)))
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
 
 def new_id() -> str:

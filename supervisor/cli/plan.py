@@ -17,7 +17,10 @@ _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 @fleet_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(place: Place, as_json: bool) -> None:
-    """Print what a reload would do, without doing it."""
+    """Print what a reload would do, without doing it.
+
+    Each step says what changed, from what to what: what is replaced for it one by one, and what applies
+    without a restart. Code that changed on the disk counts."""
     with Supervisor(place) as supervisor:
         steps = steps_of(supervisor)
     if as_json:
