@@ -118,8 +118,10 @@ def abandon(draft: Draft, why: str) -> None:
 
 def deadline(fleet: Fleet) -> float | None:
     """When `judge` has something to do, if nothing else happens."""
-    if fleet.roll is None or fleet.roll.away_since is not None:
+    if fleet.roll is None:
         return None
+    if fleet.roll.away_since is not None:
+        return _given_up_at(fleet.roll, fleet.pools)
     return min((due for due in fleet.roll.due.values() if due < inf), default=None)
 
 
@@ -156,8 +158,13 @@ def _has_left(entity: Entity) -> bool:
 
 def _new_places(draft: Draft, roll: Roll, touched: frozenset[str]) -> list[Entity]:
     """Those of the change's making: what they do speaks for or against it."""
-    pools = [draft.pools[name] for name in sorted(touched) if name in draft.pools]
-    return [e for pool in pools for e in draft.members(pool.name) if _is_new(roll, pool, e)]
+    return [
+        entity
+        for entity in draft.entities.values()
+        if entity.pool in touched
+        and (pool := draft.pools.get(entity.pool)) is not None
+        and _is_new(roll, pool, entity)
+    ]
 
 
 def _is_new(roll: Roll, pool: Pool, entity: Entity) -> bool:
@@ -182,6 +189,9 @@ def _made_of(pool: Pool | None) -> tuple[object, ...] | None:
 
 def _failure(draft: Draft, roll: Roll, touched: frozenset[str]) -> str:
     """What speaks against the change; empty: nothing."""
+    given_up_at = _given_up_at(roll, draft.pools)
+    if given_up_at is not None and draft.now >= given_up_at:
+        return f"the Cluster that it names cannot be used: {draft.cluster.hold(draft.embedded)}"
     for name in sorted(touched):
         if reason := _why_unusable(draft, roll, name):
             return f"{name}: {reason}"
@@ -189,6 +199,23 @@ def _failure(draft: Draft, roll: Roll, touched: frozenset[str]) -> str:
         if reason := _why_not_ready(draft, roll, entity):
             return f"{entity.id} {reason}"
     return ""
+
+
+def _given_up_at(roll: Roll, pools: Mapping[str, Pool]) -> float | None:
+    """When a Cluster that is away speaks against the change. Only against one that names another Cluster, or
+    another way to it: an outage is nobody's fault."""
+    before = roll.fallback.pools
+    other = [p for n, p in pools.items() if n in before and _cluster_of(before[n]) != _cluster_of(p)]
+    if roll.away_since is None or not other:
+        return None
+    return roll.away_since + max(pool.boot for pool in other)
+
+
+def _cluster_of(pool: Pool) -> dict[str, str]:
+    """How it is reached. How payloads are read is no part of that."""
+    reached = {key: value for key, value in pool.traits.items() if key.startswith("[cluster")}
+    reached.pop("[cluster] data_converter", None)
+    return reached
 
 
 def _why_unusable(draft: Draft, roll: Roll, name: str) -> str:

@@ -206,6 +206,21 @@ def test_a_cluster_that_is_away_fails_no_roll_and_does_not_stop_the_clock_for_ev
     assert failures(driver)
 
 
+def test_a_change_to_a_cluster_that_cannot_be_used_is_taken_back() -> None:
+    here, there = {"[cluster] address": "shop:7233"}, {"[cluster] address": "shpo:7233"}
+    driver = up(make_pool("orders", 1, boot=20.0, hang=1e6, traits=here))
+    reload(driver, make_pool("orders", 1, boot=20.0, hang=1e6, digest="d2", traits=there))
+    driver.tell(AWAY)
+    driver.wait(19.9)
+    assert not failures(driver)
+    driver.wait(0.2)
+    (failed,) = failures(driver)
+    assert failed.problems[0] == (
+        "reload failed: the Cluster that it names cannot be used: no answer at shop:7233"
+    )
+    assert driver.fleet.pools["orders"].version == "d1.0"
+
+
 def test_a_stall_of_the_supervisor_is_nobodys_lateness() -> None:
     driver = up(make_pool("orders", 1, boot=20.0, hang=1e6))
     reload(driver, make_pool("orders", 1, digest="d2", boot=20.0, hang=1e6))
