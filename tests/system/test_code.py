@@ -169,3 +169,24 @@ def test_under_watch_every_save_counts_and_broken_code_is_told(
 
 def _open(process: psutil.Process) -> list[str]:
     return [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+
+
+def test_of_64_pools_the_one_that_changed_is_rolled_and_63_keep_their_processes(
+    make_fleet: MakeFleet, tmp_path: Path, task_queue: str
+) -> None:
+    save(tmp_path, "one", "old")
+    save(tmp_path, "shared", "old")
+    more = "".join(
+        f'[pools.p{number}]\nprogram = "shared"\npath = "{tmp_path}"\ntask_queue = "{task_queue}-{number}"\n'
+        for number in range(63)
+    )
+    fleet = make_fleet(program="one", more=more)
+    fleet.edit(f'path = "{PROGRAMS}"', f'path = "{tmp_path}"')
+    before = {entity.id: entity.pid for entity in fleet.start().wait_running().entities}
+    assert len(before) == 64
+    save(tmp_path, "one", "new")
+    reloaded = fleet.command("reload")
+    assert reloaded.returncode == 0, reloaded.stderr
+    after = {entity.id: entity.pid for entity in fleet.wait_running().entities}
+    assert after.keys() == before.keys()
+    assert [name for name, pid in after.items() if pid != before[name]] == ["orders-1"]
