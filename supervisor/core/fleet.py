@@ -228,6 +228,8 @@ class Entity:
     """Digest of the code that its fork server had imported."""
     forked_at: float = 0.0
     """When the present or last life was asked for."""
+    drain: float | None = None
+    """What this life gives its activities when it leaves, whatever its pool says by then; None: not known."""
     deadline: float | None = None
     """starting: must be ready; draining: killed; backoff: next try."""
     heartbeat: float = 0.0

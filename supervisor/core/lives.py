@@ -25,7 +25,7 @@ from temporal_fleet.supervisor.core.fleet import (
 from temporal_fleet.supervisor.core.states import Change, State
 
 KILL_AFTER_DRAIN = 5.0
-"""Seconds from the end of `drain`, when the SDK cancels activities, to SIGKILL."""
+"""Seconds from the end of `drain`, when an entity cancels its activities, to SIGKILL."""
 DUMP_BEFORE_KILL = 1.0
 """Seconds that a hung entity gets to write its stacks."""
 EXIT_HOOKS = 5.0
@@ -51,6 +51,7 @@ def begin(draft: Draft, entity: Entity, pool: Pool) -> None:
         fork_server=pool.fork_server,
         code=draft.helpers[pool.fork_server].code,
         forked_at=draft.now,
+        drain=pool.drain,
         deadline=draft.now + pool.boot,
         heartbeat=draft.now,
     )
@@ -255,5 +256,7 @@ def _kill(draft: Draft, entity: Entity) -> None:
 
 
 def _drain_limit(draft: Draft, entity: Entity) -> float:
+    if entity.drain is not None:
+        return entity.drain + KILL_AFTER_DRAIN
     pool = draft.pools.get(entity.pool)
     return (pool.drain if pool else FOREIGN_DRAIN) + KILL_AFTER_DRAIN

@@ -6,7 +6,7 @@ import pytest
 
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
-from temporal_fleet.supervisor.core.fleet import HelperState, Leaving, Load, MemoryLimits
+from temporal_fleet.supervisor.core.fleet import HelperState, Leaving, Load, MemoryLimits, Pool
 from temporal_fleet.supervisor.core.states import State
 from tests.core.driver import Driver, up
 from tests.core.pools import by_name, make_pool
@@ -82,6 +82,22 @@ def test_one_that_drains_too_long_is_killed_after_drain_and_five_seconds() -> No
     driver.wait(12.0)
     driver.tell(events.Heard("orders-1", 1))
     driver.wait(10.9)
+    assert not driver.did(act.Kill)
+    driver.wait(0.2)
+    assert driver.did(act.Kill) == [act.Kill("orders-1", 1, 11)]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [[], [make_pool("orders", 0, drain=1.0, hang=1000.0, digest="d2")]],
+    ids=["its pool is gone", "its pool gives others less"],
+)
+def test_one_that_drains_has_the_time_that_it_was_given_at_its_start(wanted: list[Pool]) -> None:
+    """As it tells its activities: killed before, they would not have been cancelled."""
+    driver = up(make_pool("orders", 1, drain=600.0, hang=1000.0))
+    driver.tell(events.ReloadRequested("a", by_name(*wanted)))
+    assert driver.did(act.TellDrain) == [act.TellDrain("orders-1", 1)]
+    driver.wait(604.9)
     assert not driver.did(act.Kill)
     driver.wait(0.2)
     assert driver.did(act.Kill) == [act.Kill("orders-1", 1, 11)]
