@@ -59,10 +59,8 @@ def status(report: StatusReport, width: int, now: float | None = None) -> Render
     parts: list[RenderableType] = [_headline(report), _cluster(report)]
     if report.fleet.reason and not _is_told(report.fleet.reason, [report.cluster.reason, *notes]):
         parts.append(Text(report.fleet.reason, "yellow"))
-    if (change := report.last_change) and change.state in ("failed", "rejected"):
-        parts.append(
-            Text(f"change {change.id}, {change.command}, {change.state}: {change.message}", "yellow")
-        )
+    if told := _last_change(report):
+        parts.append(Text(told, "yellow"))
     parts += [Text(), _pools(report.pools, width)]
     if report.entities:
         parts += [Text(), _entities(report.entities, width)]
@@ -72,6 +70,18 @@ def status(report: StatusReport, width: int, now: float | None = None) -> Render
     if losses:
         parts += [Text(), *(Text(line, "yellow") for line in losses)]
     return Group(*parts)
+
+
+def _last_change(report: StatusReport) -> str:
+    """What is under way, or came to nothing; empty when that is no news."""
+    last = report.last_change
+    if last is None or last.state in ("done", "superseded"):
+        return ""
+    if not last.message:
+        return f"change {last.id}, {last.command}, {last.state}"
+    if _is_told(last.message, [report.fleet.reason]):
+        return ""
+    return f"change {last.id}, {last.command}, {last.state}: {last.message}"
 
 
 def _notes(report: StatusReport, now: float) -> dict[str, list[str]]:

@@ -39,6 +39,8 @@ def progress_of(report: StatusReport) -> Pending | Settled:
             f"{pool.name} {pool.ready}/{pool.desired}" for pool in missing
         ]
         return Pending(_cluster(report) + listed(words))
+    if report.last_change is not None and report.last_change.state == "importing":
+        return Pending("its programs to be imported")
     if report.fleet.state == "reloading":
         return Pending("the reload to end")
     shortfalls = tuple(words for pool in report.pools for words in _shortfalls(pool, report.entities))

@@ -155,10 +155,15 @@ def test_a_black_box_without_room_is_told_once_and_of_whom() -> None:
     assert "\norders-1, orders-2: the black box had no room for 3 activities and executions" in text
 
 
-@pytest.mark.parametrize(("state", "is_told"), [("failed", True), ("rejected", True), ("done", False)])
-def test_a_change_that_came_to_nothing_is_told(state: str, is_told: bool) -> None:
+@pytest.mark.parametrize(
+    ("state", "is_told"), [("rolling", True), ("failed", True), ("rejected", True), ("done", False)]
+)
+def test_a_change_under_way_and_one_that_came_to_nothing_are_told(state: str, is_told: bool) -> None:
     last = ChangeReport(
         id=7, command="reload", state=state, message="orders-2: no such plugin", asked_at=NOW, seconds=1.0
     )
     told = shown(msgspec.structs.replace(report(pools=[pool()]), last_change=last), 120)
     assert (f"change 7, reload, {state}: orders-2: no such plugin" in told) == is_told
+    reloading = report(state="reloading", reason=last.message, pools=[pool()])
+    once = shown(msgspec.structs.replace(reloading, last_change=last), 120)
+    assert once.count(last.message) == 1, "not twice"

@@ -3,9 +3,10 @@
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
-from temporal_fleet.protocol.report import StatusReport
+from temporal_fleet.protocol.report import ChangeReport, StatusReport
 from temporal_fleet.supervisor.cli import human
 from temporal_fleet.supervisor.cli.watch import Pending, Settled, progress_of
 from tests.cli.wire import entity, pool, report
@@ -67,6 +68,14 @@ def test_what_a_fleet_still_waits_for(status: StatusReport, pending: str) -> Non
     found = progress_of(status)
     assert isinstance(found, Pending)
     assert pending in found.what
+
+
+def test_a_change_whose_programs_are_imported_waits_for_that() -> None:
+    importing = ChangeReport(id=1, command="reload", state="importing", message="", asked_at=0.0, seconds=1.0)
+    status = msgspec.structs.replace(
+        report(state="reloading", pools=[pool()], entities=[entity()]), last_change=importing
+    )
+    assert progress_of(status) == Pending("its programs to be imported")
 
 
 def test_an_entity_that_stays_for_a_look_is_not_waited_for() -> None:
