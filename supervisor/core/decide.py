@@ -42,11 +42,12 @@ def decide(fleet: Fleet, event: events.Event, now: float) -> tuple[Fleet, tuple[
     if not isinstance(event, events.Heard):
         helpers.expire(draft)
         changes.settle(draft)
+        if roll.judge(draft):
+            changes.taken_back(draft)
+        # By the config in force from here on.
         lives.expire(draft)
         eviction.expire(draft)
         recoveries.expire(draft)
-        if roll.judge(draft):
-            changes.taken_back(draft)
         _reconcile(draft)
         if roll.conclude(draft):
             # Fork servers that were kept to go back to are not wanted any longer.
