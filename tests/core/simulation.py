@@ -352,6 +352,7 @@ def run(seed: int, limit: int) -> World:
         else:
             if random.random() < 0.6:
                 world.turn_cluster(ClusterIs.DOWN)
+                crash(world)
             come_to_an_end(world, now=random.random() < 0.5)
             world = new_world(random, world)
     come_to_rest(world)
