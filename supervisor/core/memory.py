@@ -1,5 +1,5 @@
 """The memory of each entity against the limits of its pool: evict, recycle, kill. How an eviction goes stands
-in eviction, how a life is recycled in recycle and plan; what all entities together may use in budget.
+in eviction, how a life is recycled in recycle and moves; what all entities together may use in budget.
 
 A limit is passed when RSS is above it. Each works without the others:
 

@@ -1,5 +1,5 @@
 """Replacing a life that is well by another like it, because it grew old, worked much, or grew large: when,
-and that it is marked. How it is replaced, start before stop, stands in plan: a marked life is outdated."""
+and that it is marked. How it is replaced, start before stop, stands in moves: a marked life is outdated."""
 
 from temporal_fleet.supervisor.core.actions import Level
 from temporal_fleet.supervisor.core.draft import Draft
