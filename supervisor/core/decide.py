@@ -199,7 +199,7 @@ def _reconcile_pool(draft: Draft, pool: Pool) -> None:
         lives.tell_leave(draft, entity, why_outdated(pool, entity))
     for place in first.retire:
         entity = draft.entities[place]
-        lives.retire(draft, entity, why_outdated(pool, entity) or _why_surplus(entity))
+        lives.retire(draft, entity, why_outdated(pool, entity) or _why_surplus(draft, entity))
     server = draft.helpers.get(pool.fork_server)
     if server is None:
         return
@@ -214,7 +214,9 @@ def _reconcile_pool(draft: Draft, pool: Pool) -> None:
             lives.begin(draft, draft.entities[place], pool)
 
 
-def _why_surplus(entity: Entity) -> str:
+def _why_surplus(draft: Draft, entity: Entity) -> str:
+    if entity.pool in draft.drained:
+        return "its pool is drained"
     stood_in = entity.standing is Standing.STAND_IN
     return "whom it stood in for are replaced" if stood_in else "fewer entities are wanted"
 

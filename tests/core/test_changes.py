@@ -281,3 +281,26 @@ def test_a_file_that_says_nothing_usable_is_refused_and_stands_in_the_ledger() -
         OrderState.REJECTED,
         "fleet.toml:3: x; fleet.toml:9: y",
     )
+
+
+def test_a_reload_that_waited_sees_code_that_changed_while_it_did() -> None:
+    driver = Driver(make_pool("orders", 1))
+    driver.prepare(code="first")
+    driver.boot()
+    driver.tell(events.RestartRequested("a", "orders"))
+    driver.tell(events.ReloadRequested("b", by_name(make_pool("orders", 1)), codes={"r1.0": "third"}))
+    driver.prepare(code="second")
+    assert states(driver) == [OrderState.ROLLING, OrderState.IMPORTING]
+    assert [action.key.name for action in driver.did(act.StartHelper)] == ["r1.2"]
+
+
+def test_a_restart_with_code_that_is_the_same_imports_nothing() -> None:
+    driver = Driver(make_pool("orders", 1))
+    driver.prepare(code="same")
+    driver.boot()
+    driver.tell(events.RestartRequested("a", "orders", {"r1.0": "same"}))
+    assert accepted(driver) == {"a": "restarts pool orders"}
+    assert not driver.did(act.StartHelper)
+    assert driver.named(State.STARTING) == ["orders-2"]
+    driver.tell(events.RestartRequested("b", "orders", {"r1.0": "other"}))
+    assert [action.key.name for action in driver.did(act.StartHelper)] == ["r1.2"]

@@ -379,6 +379,7 @@ def test_a_drained_pool_stays_at_zero_until_it_is_resumed() -> None:
     driver = up(make_pool("orders", 2), make_pool("mail", 1))
     driver.tell(events.DrainRequested("a", "orders"))
     assert sorted(driver.named(State.DRAINING)) == ["orders-1", "orders-2"]
+    assert "drains: its pool is drained" in [emit.message for emit in driver.did(act.Emit)]
     driver.leave()
     assert converged(driver) == ["a"]
     reload(driver, make_pool("orders", 3, digest="d2"), make_pool("mail", 1), request="b")
