@@ -47,7 +47,8 @@ class MemoryBooks:
             match action:
                 case act.FindClosed(life, at_most):
                     self._reaches(before, life)
-                    assert after.helpers[AGENT].state is HelperState.READY, f"{action}: there is no agent"
+                    # An agent that is silent may be killed later in this very decision.
+                    assert before.helpers[AGENT].state is HelperState.READY, f"{action}: there is no agent"
                     assert 1 <= at_most <= readings[life.entity].blocked
                     self._begin(life, now)
                 case act.Evict(life, at_most, run_ids):
