@@ -4,7 +4,7 @@ how any change is followed."""
 import click
 
 from temporal_fleet.protocol.control import Accepted, ChangeRequest, Progress, Reload, Restart, Stop
-from temporal_fleet.supervisor.cli.client import Supervisor, SupervisorGone, find, new_id
+from temporal_fleet.supervisor.cli.client import ChangeFailed, Supervisor, SupervisorGone, find, new_id
 from temporal_fleet.supervisor.cli.completion import pools, targets
 from temporal_fleet.supervisor.cli.failure import Failure, Interrupted, must_exist, say
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
@@ -104,6 +104,10 @@ def carry_out(supervisor: Supervisor, request: ChangeRequest) -> None:
     except KeyboardInterrupt:
         say(f"\nthe fleet goes on by itself; look at it with: {supervisor.place.command('changes')}")
         raise Interrupted from None
+    except ChangeFailed as failed:
+        look = f"look at it with: {supervisor.place.command('changes')}"
+        failed.remedies = (f"mend it, then try again; {look}" if failed.restored else look,)
+        raise
     if accepted.message not in told:
         say(accepted.message)
     if request.wait:

@@ -278,6 +278,7 @@ def test_a_change_that_was_taken_back_fails_the_command(command: Command, run_di
         assert each.status == 1, each
         assert each.err == (
             "follows\nError: reload failed: orders-2: no such plugin\nthe fleet is as it was before\n"
+            "  mend it, then try again; look at it with: temporal-fleet changes --fleet shop\n"
         )
 
 
