@@ -184,7 +184,7 @@ class Requests:
         if told.entity is None or told.level is actions.Level.DEBUG or not told.kind.startswith("entity."):
             return
         for token in self._in_force:
-            self.tell(actions.Tell(token, f"{told.entity} {told.message}"))
+            self.tell(actions.Tell(token, f"{told.entity}: {told.message}"))
 
     def _follow(self, before: Config) -> None:
         """Another config is in force than before."""

@@ -145,7 +145,7 @@ def test_what_becomes_of_entities_meanwhile_is_told_to_who_waits(desk: Desk) -> 
     desk.requests.converged(actions.Converged(token, "done", 7))
     happens("entity.exited", actions.Level.INFO, "left, when nobody waits any more")
     said = [desk.hear() for _ in range(3)]
-    assert said[1] == Progress(id="to 2", message="orders-1 ready 80 ms after its fork")
+    assert said[1] == Progress(id="to 2", message="orders-1: ready 80 ms after its fork")
     assert isinstance(said[2], Accepted)
     assert desk.hears_nothing()
 

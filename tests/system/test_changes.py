@@ -35,7 +35,7 @@ def test_a_reload_streams_its_steps_until_the_fleet_has_converged(make_fleet: Ma
     fleet.edit("entities = 1", "entities = 2")
     done = fleet.command("reload")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"orders-2 ready \d+ ms after its fork", done.stderr), done.stderr
+    assert re.search(r"orders-2: ready \d+ ms after its fork", done.stderr), done.stderr
     assert done.stderr.splitlines()[-1] == "test: generation 2, 1 pool, 2 entities ready"
     (change,) = changes(fleet)
     assert (change["id"], change["command"], change["state"]) == (1, "reload", "done")
