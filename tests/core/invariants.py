@@ -170,6 +170,8 @@ class Invariants:
                     gone = act.Forget(estate.Life(name, incarnation)) in actions
                     assert gone == may_go, f"{event}: forgotten is {gone}, not {may_go}"
                     self._book_death(before, after, event, life, now)
+                    if name not in after.entities:
+                        del self.records[name]
             case events.FoundDead(name, incarnation):
                 self.incarnations[name] = max(incarnation, self.incarnations.get(name, 0))
             case events.ForkRefused(name, incarnation):
