@@ -85,10 +85,6 @@ class BenchFleet:
         """Every entity replaced, one after the other."""
         self._command("restart", _POOL)
 
-    def cached(self) -> int:
-        """Executions in all caches."""
-        return sum(entity["cached_executions"] for entity in self._status()["entities"])
-
     def evict_all(self) -> int:
         """How many executions went."""
         entities = json.loads(self._command("evict", _POOL, "--all", "--json"))["entities"]

@@ -39,6 +39,14 @@ class SdkAlone:
     def kill_first(self) -> None:
         self.processes[0].kill()
 
+    def roll(self) -> None:
+        """Each replaced: the next is ready before one leaves."""
+        for old in tuple(self.processes):
+            self.add_second()
+            self.processes.remove(old)
+            old.terminate()
+            old.communicate(timeout=_WITHIN_S)
+
 
 class UnderSupervisor:
     def __init__(self, fleet: BenchFleet) -> None:
