@@ -19,7 +19,8 @@ from temporal_fleet.supervisor.core.fleet import (
     Relief,
     members,
 )
-from temporal_fleet.supervisor.core.states import LIVE, Change, transition
+from temporal_fleet.supervisor.core.states import LIVE, TRANSITIONS, Change
+from temporal_fleet.supervisor.core.transitions import following
 
 _OF_A_LIFE: dict[str, Any] = {
     "pid": None,
@@ -113,7 +114,7 @@ class Draft:
 
     def change(self, entity: Entity, change: Change, **fields: Any) -> Entity:
         """Take a place through one transition; what belongs to a life goes when the life does."""
-        state = transition(entity.state, change)
+        state = following(TRANSITIONS, entity.state, change)
         kept = {} if state in LIVE else _OF_A_LIFE
         return self.set(entity, **{**kept, "state": state, "since": self.now, **fields})
 

@@ -23,7 +23,7 @@ from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.estate import Life
 from temporal_fleet.supervisor.core.fleet import AGENT, Entity, HelperState, Pressure
 from temporal_fleet.supervisor.core.sizes import mebibytes
-from temporal_fleet.supervisor.core.states import IllegalTransition
+from temporal_fleet.supervisor.core.transitions import following
 
 AIM = 0.9
 """Part of a limit down to which it is relieved: so that it is not over it again at once."""
@@ -62,17 +62,6 @@ TRANSITIONS: Mapping[tuple[Pressure, Step], Pressure] = {
     (Pressure.EVICTED, Step.ORDER): Pressure.EVICTING,
     (Pressure.EVICTED, Step.REST): Pressure.NONE,
 }
-
-
-def transition(pressure: Pressure, step: Step) -> Pressure:
-    """The state after a step.
-
-    Raises IllegalTransition when the table has no such row.
-    """
-    try:
-        return TRANSITIONS[pressure, step]
-    except KeyError:
-        raise IllegalTransition(f"an eviction that is {pressure.value} cannot {step.value}") from None
 
 
 def begin(draft: Draft, entity: Entity, reading: events.Reading, needed: int, why: str) -> None:
@@ -189,7 +178,7 @@ def _end(draft: Draft, entity: Entity, helped: bool) -> None:
 
 
 def _take(draft: Draft, entity: Entity, step: Step, **fields: Any) -> Entity:
-    pressure = transition(entity.pressure, step)
+    pressure = following(TRANSITIONS, entity.pressure, step)
     return draft.set(entity, pressure=pressure, pressure_since=draft.now, **fields)
 
 

@@ -61,18 +61,3 @@ TRANSITIONS: dict[tuple[State, Change], State] = {
     (State.STOPPED, Change.RETRY_NOW): State.WAITING,
     (State.FAILED, Change.RETRY_NOW): State.WAITING,
 }
-
-
-class IllegalTransition(Exception):
-    """The core asked for a transition that is not in the table: a bug."""
-
-
-def transition(state: State, change: Change) -> State:
-    """The state after a change.
-
-    Raises IllegalTransition when the table has no such row.
-    """
-    try:
-        return TRANSITIONS[state, change]
-    except KeyError:
-        raise IllegalTransition(f"{state.value} cannot {change.value}") from None

@@ -22,7 +22,8 @@ from temporal_fleet.supervisor.core.fleet import (
     Rollout,
 )
 from temporal_fleet.supervisor.core.restart import RestartPolicy
-from temporal_fleet.supervisor.core.states import IllegalTransition, State
+from temporal_fleet.supervisor.core.states import State
+from temporal_fleet.supervisor.core.transitions import IllegalTransition, following
 from tests.core.caches import MIB, Cache, Caches
 from tests.core.driver import up
 from tests.core.pools import by_name, make_pool
@@ -267,10 +268,10 @@ def test_a_stall_of_the_supervisor_is_no_silence_of_the_entity() -> None:
 @pytest.mark.parametrize("step", eviction.Step)
 def test_the_table_has_the_only_steps_of_an_eviction(pressure: Pressure, step: eviction.Step) -> None:
     if after := eviction.TRANSITIONS.get((pressure, step)):
-        assert eviction.transition(pressure, step) is after
+        assert following(eviction.TRANSITIONS, pressure, step) is after
     else:
         with pytest.raises(IllegalTransition, match=pressure.value):
-            eviction.transition(pressure, step)
+            following(eviction.TRANSITIONS, pressure, step)
 
 
 def test_every_state_but_none_has_a_deadline() -> None:
