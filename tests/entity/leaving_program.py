@@ -79,7 +79,7 @@ class Persist:
 
     @workflow.run
     async def run(self, name: str, path: str) -> str:
-        return await workflow.execute_activity(
+        told: str = await workflow.execute_activity(
             name,
             path,
             result_type=str,
@@ -88,6 +88,7 @@ class Persist:
             retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=10), maximum_attempts=2),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
+        return told
 
 
 @workflow.defn
