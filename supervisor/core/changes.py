@@ -9,7 +9,7 @@ from temporal_fleet.supervisor.core import events, lives, roll
 from temporal_fleet.supervisor.core.actions import Accept, Level, Reject, Tell
 from temporal_fleet.supervisor.core.deaths import begin_anew
 from temporal_fleet.supervisor.core.draft import Draft
-from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool, Waiting
+from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool, Standing, Waiting
 from temporal_fleet.supervisor.core.ledger import OrderState, find, opened, passed
 from temporal_fleet.supervisor.core.lives import tell_leave
 from temporal_fleet.supervisor.core.plan import is_code_changed, plan
@@ -45,10 +45,15 @@ def request(draft: Draft, event: events.ChangeRequest | events.FileRefused) -> N
 
 def settle(draft: Draft) -> None:
     """Carry out the pending change once its programs are there, or reject it once one of them is not; then
-    the one that waits for it."""
+    those that wait for it, one after the other."""
     if draft.phase is not Phase.RUNNING:
         _stop(draft)
-    while (pending := draft.pending) is not None:
+    while draft.pending is not None or draft.waiting:
+        if (pending := draft.pending) is None:
+            following, *rest = draft.waiting
+            draft.waiting = tuple(rest)
+            _carry_out(draft, following.change, following.event)
+            continue
         running = {pool.fork_server for pool in draft.pools.values()}
         new = {p.fork_server: draft.helpers.get(p.fork_server) for p in pending.pools.values()}
         awaited = [helper for key, helper in new.items() if key not in running]
@@ -61,10 +66,6 @@ def settle(draft: Draft) -> None:
             _commit(draft, pending)
         else:
             return
-        if draft.waiting:
-            following, *rest = draft.waiting
-            draft.waiting = tuple(rest)
-            _carry_out(draft, following.change, following.event)
 
 
 def taken_back(draft: Draft) -> None:
@@ -183,7 +184,8 @@ def _restarted(draft: Draft, pool: Pool, codes: Mapping[str, str]) -> Pool:
 def _restart_entity(draft: Draft, change: int, request: str, entity: Entity) -> None:
     pool = draft.pools.get(entity.pool)
     server = draft.helpers.get(pool.fork_server) if pool else None
-    if server is not None and server.state is HelperState.REFUSED:
+    is_followed = entity.standing is not Standing.RETIRED
+    if is_followed and server is not None and server.state is HelperState.REFUSED:
         advice = f"mend it, then restart the whole pool: temporal-fleet restart {entity.pool}"
         _reject(draft, change, f"{server.reason}; {advice}")
         return
@@ -211,6 +213,7 @@ def _resume(draft: Draft, change: int, event: events.ResumeRequested) -> None:
         _reject(draft, change, _no_such("pool", event.pool, draft.pools))
         return
     roll.begin(draft, change, event.request, touched=frozenset({event.pool}))
+    roll.keep_resumed(draft, event.pool)
     told = f"resumes pool {event.pool}" if event.pool in draft.drained else f"{event.pool} is not drained"
     draft.drained -= {event.pool}
     _accept(draft, change, told)

@@ -317,6 +317,8 @@ class Fallback:
     drained: frozenset[str]
     places: frozenset[str]
     """Ids of the entities that there were."""
+    kept_drained: frozenset[str] = frozenset()
+    """Those of the drained pools that were not, and are to stay so whatever is taken back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,13 @@ def became_ready(draft: Draft, event: events.BecameReady) -> None:
     if entity is None or entity.state is not State.STARTING:
         return
     ready = draft.change(
-        entity, Change.BECOME_READY, ready_at=draft.now, heartbeat=draft.now, deadline=None, reason=""
+        entity,
+        Change.BECOME_READY,
+        ready_at=draft.now,
+        heartbeat=draft.now,
+        deadline=None,
+        unready=0,
+        reason="",
     )
     took = draft.now - entity.since
     draft.emit("entity.ready", Level.INFO, f"ready {took * 1000:.0f} ms after its fork", ready)

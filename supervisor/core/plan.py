@@ -130,10 +130,13 @@ def _renewed(
     """The pool as it would run, and why what runs is replaced; empty: it is not. With the code that was
     imported, unless that was refused or is not what stands on the disk any more."""
     before = fleet.pools.get(pool.name)
-    if before is not None and before.revision == pool.revision:
-        kept = replace(pool, epoch=before.epoch, turn=before.turn)
+    known = (before, fleet.roll.fallback.pools.get(pool.name) if fleet.roll is not None else None)
+    # What was in force before the roll may be there still, and is gone back to as it was.
+    same = next((each for each in known if each is not None and each.revision == pool.revision), None)
+    if same is not None:
+        kept = replace(pool, epoch=same.epoch, turn=same.turn)
     else:
-        shared = [known.epoch for known in fleet.pools.values() if known.revision == pool.revision]
+        shared = [each.epoch for each in fleet.pools.values() if each.revision == pool.revision]
         epoch = max(shared, default=0)
         kept = replace(pool, epoch=epoch, turn=epoch)
     server = fleet.helpers.get(kept.fork_server)

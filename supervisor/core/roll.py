@@ -67,8 +67,19 @@ def keep_drained(draft: Draft, pool: str) -> None:
     """A pool that an operator drained stays drained, whatever is taken back."""
     if draft.roll is not None:
         fallback = draft.roll.fallback
-        kept = replace(fallback, drained=fallback.drained | {pool})
-        draft.roll = replace(draft.roll, fallback=kept)
+        kept = fallback.kept_drained | ({pool} - fallback.drained)
+        changed = replace(fallback, drained=fallback.drained | {pool}, kept_drained=kept)
+        draft.roll = replace(draft.roll, fallback=changed)
+
+
+def keep_resumed(draft: Draft, pool: str) -> None:
+    """Nor is one drained again that was drained and resumed since."""
+    if draft.roll is not None and pool in draft.roll.fallback.kept_drained:
+        fallback = draft.roll.fallback
+        changed = replace(
+            fallback, drained=fallback.drained - {pool}, kept_drained=fallback.kept_drained - {pool}
+        )
+        draft.roll = replace(draft.roll, fallback=changed)
 
 
 def put_in_force(draft: Draft, pools: Mapping[str, Pool], budget: int | None) -> None:

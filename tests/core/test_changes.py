@@ -283,6 +283,33 @@ def test_a_file_that_says_nothing_usable_is_refused_and_stands_in_the_ledger() -
     )
 
 
+def test_who_waits_behind_one_that_is_rejected_is_carried_out_too() -> None:
+    driver = up(make_pool("orders", 1), make_pool("mail", 1))
+    driver.tell(events.ReloadRequested("a", by_name(NEW)))
+    driver.tell(events.RestartRequested("b", "mail"))
+    driver.tell(events.RestartRequested("c", "orders"))
+    driver.prepare()
+    assert [rejected.request for rejected in driver.all if isinstance(rejected, act.Reject)] == ["b"]
+    assert not driver.fleet.waiting
+    assert driver.fleet.pending is not None
+    assert driver.fleet.pending.change == 3
+    driver.prepare()
+    assert states(driver) == [OrderState.SUPERSEDED, OrderState.REJECTED, OrderState.ROLLING]
+
+
+def test_who_waits_is_carried_out_though_what_it_waits_for_means_nothing_any_more() -> None:
+    """The pool that it names was part of a change that was taken back."""
+    driver = up(make_pool("orders", 1))
+    driver.tell(events.ReloadRequested("a", by_name(make_pool("orders", 1), make_pool("mail", 1))))
+    driver.prepare()
+    driver.tell(events.RestartRequested("b", "mail"))
+    driver.tell(events.RestartRequested("c", "orders"))
+    driver.die("mail-1", code=ExitCode.PROGRAM_UNUSABLE)
+    assert not driver.fleet.waiting
+    driver.prepare()
+    assert states(driver) == [OrderState.FAILED, OrderState.REJECTED, OrderState.ROLLING]
+
+
 def test_a_reload_that_waited_sees_code_that_changed_while_it_did() -> None:
     driver = Driver(make_pool("orders", 1))
     driver.prepare(code="first")

@@ -403,6 +403,17 @@ def test_a_drain_outlives_a_change_that_is_taken_back() -> None:
     assert driver.fleet.drained == {"mail"}
 
 
+def test_a_pool_that_was_drained_and_resumed_meanwhile_is_not_drained_by_what_is_taken_back() -> None:
+    mail = make_pool("mail", 1)
+    driver = up(make_pool("orders", 1), mail)
+    reload(driver, make_pool("orders", 1, revision="r2", digest="d2"), mail)
+    driver.tell(events.DrainRequested("b", "mail"))
+    driver.tell(events.ResumeRequested("c", "mail"))
+    driver.die("orders-2", code=ExitCode.PROGRAM_UNUSABLE)
+    assert outcomes(driver)[-1] is OrderState.FAILED
+    assert driver.fleet.drained == frozenset()
+
+
 def test_a_pool_that_cannot_be_resumed_is_drained_again() -> None:
     driver = up(make_pool("orders", 1))
     driver.tell(events.DrainRequested("a", "orders"))
@@ -412,6 +423,48 @@ def test_a_pool_that_cannot_be_resumed_is_drained_again() -> None:
     assert failures(driver)[-1].problems[0].startswith("resume failed: orders-1 failed: ")
     assert driver.fleet.drained == {"orders"}
     assert driver.fleet.entities == {}
+
+
+def test_a_quiet_entity_can_be_told_to_leave_though_its_program_is_refused_by_now() -> None:
+    driver = up(make_pool("orders", 1))
+    driver.tell(events.QuietRequested("a", "orders-1"))
+    driver.boot()
+    driver.helper_dies(driver.server("orders"))
+    driver.helper_refuses(driver.server("orders"), "shop.orders: no module named 'stripe'")
+    driver.tell(events.RestartRequested("b", "orders-1"))
+    assert driver.did(act.TellDrain) == [act.TellDrain("orders-1", 1)]
+    driver.leave("orders-1")
+    assert converged(driver) == ["a", "b"]
+
+
+def test_tries_of_a_life_that_got_ready_since_do_not_speak_against_a_restart() -> None:
+    driver = Driver(make_pool("orders", 1))
+    driver.prepare()
+    for _ in range(3):
+        driver.tell(events.Forked("orders-1", driver.entity("orders-1").incarnation, 5))
+        driver.die("orders-1", code=1)
+        driver.wait(5)
+    driver.boot("orders-1")
+    driver.tell(events.RestartRequested("a", "orders-1"))
+    roll(driver)
+    assert converged(driver) == ["a"]
+
+
+def test_a_config_that_comes_back_in_the_middle_of_a_roll_finds_what_never_left() -> None:
+    """With the fork server of then, though its epoch is not the first."""
+    pool = make_pool("orders", 2)
+    driver = up(pool)
+    driver.tell(events.RestartRequested("a", "orders"))
+    driver.prepare()
+    roll(driver)
+    before = dict(driver.fleet.entities)
+    pools = driver.fleet.pools
+    reload(driver, replace(pool, revision="r2", digest="d2"), request="b")
+    reload(driver, pool, request="c")
+    driver.leave()
+    assert converged(driver) == ["a", "c"]
+    assert driver.fleet.entities == before
+    assert driver.fleet.pools == pools
 
 
 def test_a_quiet_entity_has_another_in_its_place_and_stays() -> None:
