@@ -110,6 +110,11 @@ def is_settled(pool: Pool, places: Sequence[Entity]) -> bool:
     and at rest (ready, or ended for good, or given up), nobody drains, and nothing is too much. What is
     recycled meanwhile does not count, nor do quiet ones."""
     sorted_out = _sort_out(pool, places)
+    present = [e for e in places if e.standing is not Standing.RETIRED or e.state is State.DRAINING]
+    gave_up = any(e.state is State.FAILED for e in present)
+    if gave_up and all(e.state in _AT_REST for e in present) and moves(pool, places) == Moves():
+        # Who is outdated stays, since too few would be left without it.
+        return True
     stand_ins = {e.id for e in sorted_out.stand_ins(pool)}
     return (
         len(sorted_out.wanted) == pool.desired
@@ -117,6 +122,12 @@ def is_settled(pool: Pool, places: Sequence[Entity]) -> bool:
         and all(e.state in _AT_REST and _is_current(pool, e) for e in sorted_out.wanted)
         and all(e.id in stand_ins and _is_current(pool, e) for e in sorted_out.surplus)
     )
+
+
+def is_stuck(pool: Pool, places: Sequence[Entity]) -> bool:
+    """Whether the pool has not come to what it is to have, and nothing is under way that could bring it."""
+    under_way = any(e.state in _ON_ITS_WAY for e in places)
+    return not under_way and not is_settled(pool, places) and moves(pool, places) == Moves()
 
 
 def is_outdated(pool: Pool, entity: Entity) -> bool:

@@ -172,6 +172,7 @@ def test_a_stand_in_that_gave_up_is_not_tried_again_and_again() -> None:
         ([place(1), place(2), retired(3, State.DRAINING)], False),
         ([place(1), place(2), retired(3, State.QUIET)], True),
         ([place(1), place(2, recycle="old"), stand_in(3)], True),
+        ([place(1, State.FAILED), place(2, version="old"), stand_in(3, State.FAILED)], True),
     ],
 )
 def test_a_pool_is_settled_when_it_has_what_it_is_to_have_and_nothing_is_under_way(
