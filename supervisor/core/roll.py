@@ -17,6 +17,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Entity,
     Fallback,
     Fleet,
+    Helper,
     HelperState,
     Pool,
     Roll,
@@ -25,7 +26,7 @@ from temporal_fleet.supervisor.core.fleet import (
     effective,
 )
 from temporal_fleet.supervisor.core.ledger import OrderState, find, passed
-from temporal_fleet.supervisor.core.moves import is_settled, moves
+from temporal_fleet.supervisor.core.moves import is_settled, is_stuck, moves
 from temporal_fleet.supervisor.core.restart import Policy
 from temporal_fleet.supervisor.core.states import State
 
@@ -114,7 +115,9 @@ def conclude(draft: Draft) -> bool:
         return False
     touched = _touched(draft, draft.roll)
     roll = draft.roll = _keep_time(draft, draft.roll, touched)
-    is_done = all(_is_there(draft, name) for name in touched)
+    is_there = all(_is_there(draft, name) for name in touched)
+    # A place may have been given up since it was judged.
+    is_done = is_there and not _failure(draft, roll, touched)
     if is_done:
         _converge(draft, roll)
     return is_done
@@ -240,8 +243,11 @@ def _why_unusable(draft: Draft, roll: Roll, name: str) -> str:
     if pool.fork_server in {before.fork_server for before in roll.fallback.pools.values()}:
         needed = bool(moves(pool, draft.members(name)).add)
         return server.reason if needed and server.state is HelperState.REFUSED else ""
-    dies = server.state is HelperState.BACKOFF and server.streak >= TRIES
-    return server.reason if dies or server.state is HelperState.REFUSED else ""
+    return server.reason if _dies(server) or server.state is HelperState.REFUSED else ""
+
+
+def _dies(server: Helper) -> bool:
+    return server.state is HelperState.BACKOFF and server.streak >= TRIES
 
 
 def _why_not_ready(draft: Draft, roll: Roll, entity: Entity) -> str:
@@ -251,8 +257,15 @@ def _why_not_ready(draft: Draft, roll: Roll, entity: Entity) -> str:
             return ""
         case State.FAILED:
             return f"failed: {entity.reason}"
+        case State.STOPPED if due < inf:
+            return f"died before it was ready: {entity.reason}"
         case State.STOPPED:
-            return "" if due == inf else f"died before it was ready: {entity.reason}"
+            stuck = not _has_left(entity) and is_stuck(draft.pools[entity.pool], draft.members(entity.pool))
+            return f"died, and its restart policy leaves it at that: {entity.reason}" if stuck else ""
+        case State.WAITING:
+            server = draft.helpers.get(draft.pools[entity.pool].fork_server)
+            if server is not None and _dies(server):
+                return f"cannot be forked: {server.reason}"
     if entity.unready >= TRIES:
         return f"died {entity.unready} times before it was ready, the last: {entity.reason}"
     if roll.away_since is not None or draft.now < due:

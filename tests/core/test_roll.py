@@ -425,6 +425,37 @@ def test_a_pool_that_cannot_be_resumed_is_drained_again() -> None:
     assert driver.fleet.entities == {}
 
 
+def test_a_roll_that_one_holds_up_whom_its_policy_leaves_dead_is_taken_back() -> None:
+    pool = make_pool("orders", 3, restart=RestartPolicy(Policy.NEVER))
+    driver = up(pool)
+    reload(driver, replace(pool, digest="d2"))
+    driver.boot("orders-4")
+    driver.leave("orders-1")
+    driver.boot("orders-1")
+    driver.die("orders-1", code=1)
+    assert outcomes(driver) == [OrderState.ROLLING]
+    driver.leave("orders-2")
+    driver.boot("orders-2")
+    (failed,) = failures(driver)
+    assert failed.problems[0].startswith("reload failed: orders-1 died, and its restart policy leaves it")
+    roll(driver)
+    assert driver.named(State.READY) == ["orders-1", "orders-2", "orders-3"]
+
+
+def test_a_fork_server_that_dies_again_and_again_ends_a_change_that_needs_more_of_it() -> None:
+    driver = up(make_pool("orders", 1))
+    server = driver.server("orders")
+    driver.helper_dies(server)
+    driver.tell(events.ScaleRequested("a", {"orders": 2}))
+    for _ in range(2):
+        assert outcomes(driver) == [OrderState.ROLLING]
+        driver.wait(1)
+        driver.helper_dies(server)
+    (failed,) = failures(driver)
+    assert failed.problems[0].startswith("scale failed: orders-2 cannot be forked: ")
+    assert list(driver.fleet.entities) == ["orders-1"]
+
+
 def test_a_quiet_entity_can_be_told_to_leave_though_its_program_is_refused_by_now() -> None:
     driver = up(make_pool("orders", 1))
     driver.tell(events.QuietRequested("a", "orders-1"))
