@@ -62,8 +62,8 @@ class Loop:
         self._measuring = Measuring(heartbeats)
         self._announcer = announcer
         self._pidfds: set[int] = set()
-        self._heard: dict[tuple[str, int], float] = {}
-        """When each life was heard last, where the core was not told yet."""
+        self._heard: dict[tuple[str, int], tuple[float, messages.Heartbeat]] = {}
+        """The last heartbeat of each life, and when it came, where the core was not told yet."""
         self._due = -math.inf
         """Not later than the fleet's next deadline."""
         self._nobody_starts = False
@@ -128,8 +128,10 @@ class Loop:
 
     def _tell_heard(self) -> None:
         """Heartbeats only put deadlines off: they are told when one is judged, with their own times."""
-        for life, moment in self._heard.items():
-            self.fleet, _ = decide(self.fleet, events.Heard(*life), moment)
+        for moment, beat in self._heard.values():
+            load = beat.inflight_activities, beat.cached_executions
+            heard = events.Heard(beat.entity, beat.incarnation, *load)
+            self.fleet, _ = decide(self.fleet, heard, moment)
         self._heard.clear()
 
     def _deadline(self) -> float:
@@ -220,7 +222,7 @@ class Loop:
             case messages.Heartbeat():
                 if place is not None and is_present:
                     now = time.monotonic()
-                    self._heard[entity, incarnation] = now
+                    self._heard[entity, incarnation] = now, message
                     if (told := self._heartbeats.hear(place, message, now)) is not None:
                         self._announcer.announce(told)
             case messages.Draining():

@@ -1,17 +1,24 @@
 """Changes of a running fleet to their ends: carried through, taken back, overtaken; each with an id and an
 outcome that can be asked for."""
 
+import asyncio
+import itertools
 import json
 import os
 import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from temporalio.client import Client
+
 from temporal_fleet.protocol.report import StatusReport
+from tests.conftest import DevServer
 from tests.fleet import PROGRAMS, FleetUnderTest
 from tests.system.conftest import MakeFleet
+from tests.waiting import eventually
 
 GOOD = 'program = "shop"'
 BROKEN = 'program = "crash_on_boot"\nafter_fork = "crash_on_boot:after_fork"'
@@ -69,6 +76,34 @@ def test_a_revision_that_does_not_become_ready_is_taken_back(make_fleet: MakeFle
     fleet.edit(BROKEN, GOOD)
     mended = fleet.command("reload")
     assert mended.returncode == 0, mended.stderr
+
+
+async def test_who_has_least_to_lose_leaves_when_a_pool_is_to_be_smaller(
+    make_fleet: MakeFleet, dev_server: DevServer, task_queue: str
+) -> None:
+    fleet = make_fleet(entities=2, program="perils").start()
+    fleet.wait_running()
+    client = await Client.connect(dev_server.address)
+
+    def in_hand() -> dict[str, int]:
+        return {entity.id: entity.inflight_activities for entity in fleet.status().entities}
+
+    def all_held(number: int) -> bool:
+        return sum(in_hand().values()) == number
+
+    for number in itertools.count(1):
+        # The one that would go if both had as much is to have more.
+        await client.start_workflow(
+            "Peril", args=["hold", "it"], id=f"{task_queue}-{number}", task_queue=task_queue
+        )
+        await eventually(partial(all_held, number), what=f"{number} are in hand")
+        if in_hand()["orders-2"] > in_hand()["orders-1"]:
+            break
+    smaller = await asyncio.to_thread(fleet.command, "scale", "orders=1")
+    assert smaller.returncode == 0, smaller.stderr
+    assert list(in_hand()) == ["orders-2"]
+    assert fleet.command("stop", "--now").returncode == 0
+    assert fleet.wait_stopped() == 0
 
 
 def test_a_version_that_hangs_at_boot_is_taken_back(make_fleet: MakeFleet, tmp_path: Path) -> None:
