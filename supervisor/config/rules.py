@@ -77,10 +77,16 @@ def _embedded_rules(cluster: Cluster) -> Iterator[Violation]:
             ((*table, "ui_port"), (*table, "port")), "must be another port than `port`, such as 8233"
         )
     database = embedded.database
-    if database is not None and not database.parent.is_dir():
-        yield Violation(((*table, "database"),), f"its folder must exist: mkdir -p {database.parent}")
-    elif database is not None and database.exists() and not database.is_file():
-        yield Violation(((*table, "database"),), f"must be a file, and {database} is none")
+    if database is None:
+        return
+    key = ((*table, "database"),)
+    try:
+        if not database.parent.is_dir():
+            yield Violation(key, f"its folder must exist: mkdir -p {database.parent}")
+        elif database.exists() and not database.is_file():
+            yield Violation(key, f"must be a file, and {database} is none")
+    except OSError as error:
+        yield Violation(key, _cannot_be_looked_at(database, error))
 
 
 def _tls_rules(cluster: Cluster) -> Iterator[Violation]:
@@ -99,12 +105,19 @@ def _tls_rules(cluster: Cluster) -> Iterator[Violation]:
 
 
 def _readable(key: Key, path: Path) -> Iterator[Violation]:
-    if not path.exists():
-        yield Violation((key,), f"must be a file, and {path} does not exist")
-    elif not path.is_file():
-        yield Violation((key,), f"must be a file, and {path} is none")
-    elif not os.access(path, os.R_OK):
-        yield Violation((key,), f"must be readable by this user: chmod or chown {path}")
+    try:
+        if not path.exists():
+            yield Violation((key,), f"must be a file, and {path} does not exist")
+        elif not path.is_file():
+            yield Violation((key,), f"must be a file, and {path} is none")
+        elif not os.access(path, os.R_OK):
+            yield Violation((key,), f"must be readable by this user: chmod or chown {path}")
+    except OSError as error:
+        yield Violation((key,), _cannot_be_looked_at(path, error))
+
+
+def _cannot_be_looked_at(path: Path, error: OSError) -> str:
+    return f"{path} cannot be looked at ({error.strerror}): correct it, or the permissions of its folders"
 
 
 def _name_rules(name: str, pools: dict[str, Pool]) -> Iterator[Violation]:
@@ -117,8 +130,11 @@ def _name_rules(name: str, pools: dict[str, Pool]) -> Iterator[Violation]:
 
 
 def _pool_rules(table: Key, pool: Pool) -> Iterator[Violation]:
-    if not pool.path.is_dir():
-        yield Violation(((*table, "path"),), f"must be a folder, and {pool.path} is none")
+    try:
+        if not pool.path.is_dir():
+            yield Violation(((*table, "path"),), f"must be a folder, and {pool.path} is none")
+    except OSError as error:
+        yield Violation(((*table, "path"),), _cannot_be_looked_at(pool.path, error))
     if pool.rollout.max_surge + pool.rollout.max_unavailable < 1:
         rollout = (*table, "rollout")
         yield Violation(

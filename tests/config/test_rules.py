@@ -91,6 +91,22 @@ def test_files_are_relative_to_the_files_folder_and_must_be_there(folder: Path) 
     assert all("must be a file" in problem.remedy for problem in found)
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (f'[cluster]\napi_key_file = "LONG"\n{POOL}', "cluster.api_key_file"),
+        (f'[cluster.embedded]\ndatabase = "LONG/dev.db"\n{POOL}', "cluster.embedded.database"),
+        (f'{POOL}path = "LONG"\n', "pools.orders.path"),
+    ],
+    ids=["file", "database", "folder"],
+)
+def test_what_cannot_even_be_looked_at_is_told(folder: Path, text: str, key: str) -> None:
+    """As where a folder on the way may not be entered; but root may enter each."""
+    problem = only_problem(text.replace("LONG", "n" * 300), folder)
+    assert problem.key == key
+    assert "cannot be looked at (File name too long)" in problem.remedy
+
+
 def test_a_file_that_this_user_cannot_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The tests may run as root, who can read everything.
     monkeypatch.setattr("os.access", lambda path, mode: False)
