@@ -52,6 +52,10 @@ def decide(fleet: Fleet, event: events.Event, now: float) -> tuple[Fleet, tuple[
         if roll.conclude(draft):
             # Fork servers that were kept to go back to are not wanted any longer.
             _reconcile(draft)
+        elif roll.judge(draft):
+            # A place was given up just now, and nothing else may ever happen.
+            changes.taken_back(draft)
+            _reconcile(draft)
         recoveries.order(draft)
     return draft.result()
 

@@ -115,9 +115,10 @@ def conclude(draft: Draft) -> bool:
         return False
     touched = _touched(draft, draft.roll)
     roll = draft.roll = _keep_time(draft, draft.roll, touched)
-    is_there = all(_is_there(draft, name) for name in touched)
+    if not all(_is_there(draft, roll, name) for name in touched):
+        return False
     # A place may have been given up since it was judged.
-    is_done = is_there and not _failure(draft, roll, touched)
+    is_done = not _failure(draft, roll, touched)
     if is_done:
         _converge(draft, roll)
     return is_done
@@ -274,10 +275,22 @@ def _why_not_ready(draft: Draft, roll: Roll, entity: Entity) -> str:
     return f"{told}: {entity.reason}" if entity.reason and entity.leaving is None else told
 
 
-def _is_there(draft: Draft, name: str) -> bool:
+def _is_there(draft: Draft, roll: Roll, name: str) -> bool:
     pool = draft.pools.get(name)
     places = draft.members(name)
-    return not places if pool is None else is_settled(effective(pool, draft.drained), places)
+    if pool is None:
+        return not places
+    return is_settled(effective(pool, draft.drained), [_without_old_ills(roll, pool, e) for e in places])
+
+
+def _without_old_ills(roll: Roll, pool: Pool, entity: Entity) -> Entity:
+    """A place that was there before and does not become ready, as little as it did then, is as good as given
+    up: nobody waits for it."""
+    was_ill = entity.unready > 0 and not _is_new(roll, pool, entity)
+    tries = entity.state in {State.WAITING, State.STARTING, State.BACKOFF}
+    if was_ill and tries and entity.version == pool.version:
+        return replace(entity, state=State.FAILED)
+    return entity
 
 
 def _converge(draft: Draft, roll: Roll) -> None:

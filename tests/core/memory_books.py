@@ -55,6 +55,8 @@ class MemoryBooks:
                     self._reaches(before, life)
                     assert at_most >= max(1, len(run_ids))
                     self._order(life, now)
+        # A place that is made anew has no memory.
+        self.recycled = {name: moment for name, moment in self.recycled.items() if name in after.entities}
         for place in after.entities.values():
             old = before.entities.get(place.id)
             if place.recycle and not (old and old.recycle):

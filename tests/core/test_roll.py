@@ -270,6 +270,19 @@ def test_a_scale_that_brings_nobody_up_is_taken_back_and_its_own_old_ones_are_no
     assert "orders-3" not in driver.fleet.entities
 
 
+def test_who_did_not_become_ready_before_the_change_holds_it_up_as_little() -> None:
+    policy = RestartPolicy(max_restarts=1000)
+    driver = up(make_pool("orders", 1, restart=policy, hang=1e6))
+    for _ in range(3):
+        driver.die("orders-1", code=1)
+        driver.wait(60.0)
+    assert driver.state("orders-1") is State.STARTING
+    driver.tell(events.ScaleRequested("a", {"orders": 2}))
+    assert not converged(driver)
+    driver.boot("orders-2")
+    assert converged(driver) == ["a"]
+
+
 def test_a_newer_change_that_is_in_force_overtakes_the_one_that_is_rolling() -> None:
     driver = up(make_pool("orders", 2))
     reload(driver, make_pool("orders", 2, digest="d2"))
