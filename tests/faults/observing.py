@@ -16,6 +16,7 @@ from temporal_fleet.protocol.process import is_alive
 from temporal_fleet.protocol.report import StatusReport
 from tests.conftest import DevServer
 from tests.fleet import FleetUnderTest
+from tests.waiting import wait_until
 
 FORK_SERVER = "temporal_fleet.entity.forkserver"
 _INTERVAL = 0.005
@@ -57,10 +58,14 @@ def never_two_lives(fleet: FleetUnderTest) -> Iterator[None]:
 
 
 def fork_server(fleet: FleetUnderTest) -> psutil.Process:
-    """The only one that there is, once every entity has its black box."""
-    entities = {pid for found in lives(fleet).values() for pid in found}
-    (server,) = (p for p in _running(fleet, FORK_SERVER) if p.pid not in entities)
-    return server
+    """The only one that there is, once every entity has its black box, and each fork is an entity."""
+
+    def only_one() -> psutil.Process | None:
+        entities = {pid for found in lives(fleet).values() for pid in found}
+        there = [p for p in _running(fleet, FORK_SERVER) if p.pid not in entities]
+        return there[0] if len(there) == 1 else None
+
+    return wait_until(only_one, what="one fork server, and nobody on the way to be an entity")
 
 
 def agent(fleet: FleetUnderTest) -> psutil.Process:

@@ -151,7 +151,7 @@ async def test_a_dead_worker_is_not_listed_as_running(
 async def test_a_hung_entity_and_one_over_its_memory_are_recovered(
     make: MakeFleet, dev_server: DevServer, task_queue: str
 ) -> None:
-    fleet = make(entities=2, program="perils", pool='hang = "2s"\nmemory = { kill_above = "400MiB" }').start()
+    fleet = make(entities=2, program="perils", pool='hang = "5s"\nmemory = { kill_above = "400MiB" }').start()
     fleet.wait_running()
     client = await Client.connect(dev_server.address)
     held = await start(client, task_queue, "hold", "it")
