@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client
@@ -54,6 +54,21 @@ class Declined(Exception):
     def __init__(self, error: RPCError) -> None:
         super().__init__(error.message)
         self.error = error
+
+
+class Asked(Protocol):
+    """A Cluster to which short requests can be put, whoever's connection it is."""
+
+    @property
+    def identity(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+
+    async def namespace_id(self) -> str:
+        """Raises ClusterTrouble."""
+
+    async def ask(self, request: Callable[[WorkflowService], Awaitable[R]]) -> R:
+        """What the request brings. Raises Declined, and ClusterTrouble: it may work later."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +140,7 @@ class Cluster:
         try:
             return await request(connected.client.workflow_service)
         except RPCError as error:
-            if error.status in _DECLINED and not _is_of_namespace(error):
-                raise Declined(error) from error
-            raise connection.judge(error, self._where) or error from error
+            raise judged(error, self._where) from error
 
     async def _connection_now(self) -> _Connected:
         if self._connected is None:
@@ -161,6 +174,13 @@ class Cluster:
             address=self._where.address,
             namespace=self._where.namespace,
         )
+
+
+def judged(error: RPCError, where: connection.Endpoint) -> Exception:
+    """Declined, ClusterTrouble, or the error itself where it says neither."""
+    if error.status in _DECLINED and not _is_of_namespace(error):
+        return Declined(error)
+    return connection.judge(error, where) or error
 
 
 def _is_of_namespace(error: RPCError) -> bool:

@@ -163,13 +163,15 @@ class Executions:
         """The SDK is done with an execution that was evicted."""
         self.leaving -= 1
 
-    def abandoned(self) -> None:
-        """The SDK's core let the whole cache go, at the end of its Worker, and told nobody."""
-        for execution in self._cached.values():
+    def abandoned(self) -> list[Execution]:
+        """What was cached: the SDK's core let it all go, at the end of its Worker, and told nobody."""
+        abandoned = self.everything()
+        for execution in abandoned:
             self.evictions += not execution.closed
             execution.release()
         self._cached.clear()
         self._running.clear()
+        return abandoned
 
     def find(self, run_id: str) -> Execution | None:
         return self._cached.get(run_id)

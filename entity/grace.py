@@ -86,7 +86,7 @@ class Grace:
         gave up because its Worker ends has failed, and is tried again at once, as after the SDK's own."""
         told = self._activities.pop(completion.task_token, None)
         if told is _Told.SHUTDOWN and completion.result.HasField("cancelled"):
-            completion.result.failed.failure.CopyFrom(_shutdown_failure())
+            completion.result.failed.failure.CopyFrom(shutdown_failure())
 
     async def _run_out(self) -> None:
         await asyncio.sleep(self._seconds)
@@ -145,13 +145,13 @@ class _GracefulBridge:
 
 def _refusal(task_token: bytes) -> ActivityTaskCompletion:
     refusal = ActivityTaskCompletion(task_token=task_token)
-    refusal.result.failed.failure.CopyFrom(_shutdown_failure())
+    refusal.result.failed.failure.CopyFrom(shutdown_failure())
     return refusal
 
 
-def _shutdown_failure() -> Failure:
+def shutdown_failure(message: str = "the Worker shut down, and this activity did not end in time") -> Failure:
     """Of the type that the SDK gives it, which retry policies may name."""
     return Failure(
-        message="the Worker shut down, and this activity did not end in time",
+        message=message,
         application_failure_info=ApplicationFailureInfo(type="WorkerShutdown"),
     )

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from temporalio.service import WorkflowService
 
-from temporal_fleet.entity.cluster import Cluster
+from temporal_fleet.entity.cluster import Asked
 from temporal_fleet.entity.connection import ClusterTrouble
 
 R = TypeVar("R")
@@ -25,7 +25,7 @@ class Pointless(Exception):
 
 
 class Persistence:
-    def __init__(self, cluster: Cluster, delayed: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Asked, delayed: Callable[[str], None]) -> None:
         self._cluster = cluster
         self._delayed = delayed
         self._reason = ""

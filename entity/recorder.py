@@ -5,9 +5,11 @@ late and loses sight of it too early, since payload codecs work on either side o
 becomes of a Workflow Task is in executions; how records stand in the file is in the black box.
 """
 
+import asyncio
 import itertools
 import logging
 import time
+from collections import deque
 from types import TracebackType
 from typing import Any
 
@@ -15,13 +17,19 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.bridge.worker import PollShutdownError
 from temporalio.worker import Worker
 
-from temporal_fleet.entity.executions import Executions
+from temporal_fleet.entity.executions import Execution, Executions
 from temporal_fleet.entity.sticky import StickyQueue
 from temporal_fleet.protocol.blackbox import ActivityEntry, BlackBoxWriter
 from temporal_fleet.protocol.holdings import HeldActivity
 
 _EVICTION = -1
 """In the place of an activation's number."""
+
+_OF_LATE = 5.0
+"""Seconds for which a taken activity is remembered, whatever became of it."""
+
+_Attempt = tuple[str, str, int]
+"""Run id, activity id, and which attempt."""
 
 _logger = logging.getLogger(__name__)
 
@@ -37,12 +45,17 @@ class Recorder:
         self._executions = executions
         self._sticky_queue = sticky_queue
         self._activities: dict[bytes, ActivityEntry] = {}
+        self._taken_of_late: deque[tuple[float, _Attempt]] = deque()
         # By run id: the number of the activation in hand.
         self._activations: dict[str, int] = {}
         self._numbers = itertools.count()
         self._evicting: set[str] = set()
         # Runs that had a Workflow Task of their own here; of no use once the sticky queue is known.
         self._acquainted: set[str] = set()
+        self.activations_over = asyncio.Event()
+        """There will be no more of them."""
+        self.abandoned: list[Execution] = []
+        """What was cached when they were over."""
         self.harmless = _Harmless()
 
     @property
@@ -61,10 +74,14 @@ class Recorder:
         start = task.start
         execution = start.workflow_execution
         since = time.time()
+        run_id = execution.run_id or start.run_id
+        self._taken_of_late.append((since, (run_id, start.activity_id, start.attempt)))
+        while self._taken_of_late[0][0] < since - _OF_LATE:
+            self._taken_of_late.popleft()
         self._activities[task.task_token] = self._box.hold_activity(
             HeldActivity(
                 workflow_id=execution.workflow_id,
-                run_id=execution.run_id or start.run_id,
+                run_id=run_id,
                 workflow_type=start.workflow_type,
                 activity_id=start.activity_id,
                 activity_type=start.activity_type,
@@ -75,6 +92,15 @@ class Recorder:
                 details=_serialised(start.heartbeat_details),
             )
         )
+
+    def took_of_late(self, run_id: str, activity_id: str, attempt: int) -> bool:
+        """Whether this attempt came here in the last seconds in which any came; it may be over."""
+        attempted = run_id, activity_id, attempt
+        return any(taken == attempted for _, taken in self._taken_of_late)
+
+    def has_in_hand(self, run_id: str) -> bool:
+        """Whether an activation of this run was taken, and its answer was not."""
+        return run_id in self._activations
 
     def activity_beat(self, heartbeat: Any) -> None:
         entry = self._activities.get(heartbeat.task_token)
@@ -127,8 +153,8 @@ class Recorder:
 
     def activations_ended(self) -> None:
         """There will be no more of them: the sticky queue is released, and each execution anybody's."""
-        self._activations.clear()
-        self._executions.abandoned()
+        self.abandoned = self._executions.abandoned()
+        self.activations_over.set()
 
     def _look_for_sticky_queue(self, run_id: str) -> None:
         """The first task of a run came over the normal queue; one that follows most likely did not."""

@@ -1,9 +1,12 @@
-"""The Workflow Tasks that a dead Worker had in hand: find them, and fail them by tokens made anew.
+"""The Workflow Tasks that a Worker had in hand, and nobody has: find them, and fail them by tokens made anew.
 
 The Cluster waits for the answer to such a task until that times out, ten seconds. Its token died with the
 process, in the SDK's core, but all that is in it can be asked for. The form of a token is the server's
 private matter: this is a best effort, and [cluster] rebuild_task_tokens switches it off.
 """
+
+from collections.abc import Callable
+from typing import Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import WorkflowExecution
@@ -18,11 +21,11 @@ from temporalio.api.workflowservice.v1 import (
     RespondWorkflowTaskFailedRequest,
 )
 
-from temporal_fleet.entity.cluster import PATIENCE, Cluster, Declined
+from temporal_fleet.entity.cluster import PATIENCE, Asked, Declined
 from temporal_fleet.entity.persistence import Persistence
 from temporal_fleet.entity.sticky_release import NOBODY
 from temporal_fleet.entity.tally import Tally
-from temporal_fleet.protocol.holdings import CachedExecution, ExecutionState
+from temporal_fleet.protocol.holdings import ExecutionState
 
 _TAIL = 4
 """Events. As a rule a task that is started is the last event, the scheduled one before it."""
@@ -49,7 +52,7 @@ def workflow_task_token(
     )
 
 
-def _seconds(time: Timestamp) -> float:
+def seconds(time: Timestamp) -> float:
     return time.seconds + time.nanos / 1e9
 
 
@@ -71,27 +74,47 @@ def _number(field: int, number: int) -> bytes:
     return _varint(field << 3 | _VARINT) + _varint(number)
 
 
+class Held(Protocol):
+    """What has to be known of an execution; a CachedExecution is one."""
+
+    @property
+    def workflow_id(self) -> str: ...
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def state(self) -> ExecutionState: ...
+    @property
+    def last_activity(self) -> float: ...
+
+
+def _fits_its_last_activity(held: Held, pending: PendingWorkflowTaskInfo) -> bool:
+    return seconds(pending.started_time) <= held.last_activity + _CLOCKS_APART
+
+
 class TasksInHand:
-    """Of a dead Worker that had this identity."""
+    """Of a Worker that had this identity, and is dead or has let go of all."""
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: Asked,
         persistence: Persistence,
         tally: Tally,
         *,
         identity: str,
         until: float,
+        fits: Callable[[Held, PendingWorkflowTaskInfo], bool] = _fits_its_last_activity,
     ) -> None:
+        """`fits` judges the task of a running execution that no event tells of."""
         self._cluster = cluster
         self._persistence = persistence
         self._tally = tally
         # What the sticky queue's drain polled and could not answer is nobody else's either.
         self._identities = frozenset({identity, NOBODY})
         self._until = until
+        self._fits = fits
 
-    async def free(self, held: CachedExecution) -> None:
-        """Fail the task of this execution, if it was in the dead Worker's hands. Raises Pointless."""
+    async def free(self, held: Held) -> None:
+        """Fail the task of this execution, if it was in that Worker's hands. Raises Pointless."""
         execution = WorkflowExecution(workflow_id=held.workflow_id, run_id=held.run_id)
         try:
             task = await self._in_hand(held, execution)
@@ -113,9 +136,7 @@ class TasksInHand:
         else:
             self._tally.task_freed(held.run_id)
 
-    async def _in_hand(
-        self, held: CachedExecution, execution: WorkflowExecution
-    ) -> tuple[int, int, int] | None:
+    async def _in_hand(self, held: Held, execution: WorkflowExecution) -> tuple[int, int, int] | None:
         """Scheduled event, attempt and started event."""
         tail = await self._tail(execution)
         newest = tail[0]
@@ -135,11 +156,11 @@ class TasksInHand:
         if held.state is not ExecutionState.RUNNING:
             return None
         # A second attempt, and the task of an update, get their events only when they end: nothing names who
-        # has it, but the black box says that it was in its hands, and the time fits.
+        # has it, but the execution was in its hands, and the time fits.
         pending = await self._pending(execution)
         if pending.state != PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED:
             return None
-        if _seconds(pending.started_time) > held.last_activity + _CLOCKS_APART:
+        if not self._fits(held, pending):
             return None
         return newest.event_id + 1, pending.attempt, newest.event_id + 2
 

@@ -62,7 +62,7 @@ class UnreadActivities:
     async def fail(self) -> None:
         """Find them and have them tried again. Raises Pointless."""
         since = self._order.died_at - _OF_LATE
-        active = await asyncio.to_thread(_active, Path(self._order.blackbox).parent, since)
+        active = await asyncio.to_thread(recently_active, Path(self._order.blackbox).parent, since)
         asked = iter(dict.fromkeys([*active, *self._retried.executions()]))
 
         async def ask() -> None:
@@ -117,7 +117,7 @@ class UnreadActivities:
             self._tally.activities_failed += 1
 
 
-def _active(folder: Path, since: float) -> Iterable[tuple[str, str]]:
+def recently_active(folder: Path, since: float) -> Iterable[tuple[str, str]]:
     """Workflow and run ids of the executions that any black box there says were active since then, the last
     first."""
     found: dict[tuple[str, str], float] = {}

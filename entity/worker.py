@@ -5,13 +5,16 @@ Knows the SDK's Worker; nothing of the supervisor, and of the Cluster only wheth
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from temporal_fleet.entity.dropped import DroppedTasks
 from temporal_fleet.entity.grace import NEVER_ENDING, Grace
 from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.references import ProgramError
@@ -23,6 +26,8 @@ _STICKY_WAIT = timedelta(seconds=2)
 what it costs where no recovery can help: a query that a dead entity had in hand, a sticky queue whose name
 nobody knows. Too short, and an entity that is busy loses executions to others, which replay them. With 1,500
 signals at once to 300 executions of one entity, one in 100 had waited that long; for one second, 95 had."""
+_PUNCTUAL = 4.0
+"""Seconds after what a drain has, at which it leaves at the latest: a second before it is killed."""
 _FIRST_LOOK = 0.001
 _LAST_LOOK = 0.02
 _GROWTH = 1.05
@@ -62,14 +67,22 @@ class EntityWorker:
         self.recorder = recorder
         recorder.install(self._worker)
         self._grace = Grace(self._worker, spec.drain)
+        self._dropped = DroppedTasks(client, recorder, spec)
+        self._drain = spec.drain
+        self._leaves_by = inf
         self._vitals = vitals
         self._shutdown: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Run until drained. Raises WorkerStopped, and what the SDK raises."""
-        await self._worker.run()
+        try:
+            await self._worker.run()
+        except BaseException:
+            self._dropped.give_up()
+            raise
         if self._shutdown is None:
             raise WorkerStopped("the SDK's Worker ended by itself, without an error")
+        await self._dropped.finish(self._leaves_by - time.monotonic())
 
     async def polling(self) -> None:
         """Return once the Cluster has validated the Worker and each kind of its pollers is out."""
@@ -100,11 +113,13 @@ class EntityWorker:
 
     def drain(self) -> None:
         """Stop polling; `run` returns when what runs has finished, or was cancelled after `drain`."""
+        self._leaves_by = time.monotonic() + self._drain + _PUNCTUAL
         self._grace.run_out()
         self._shut_down()
 
     def _shut_down(self) -> None:
         if self._shutdown is None:
+            self._dropped.shutdown_began(polls_workflows="workflow_task" in self._poller_types())
             self._shutdown = asyncio.create_task(self._worker.shutdown())
 
     def _poller_types(self) -> frozenset[str]:

@@ -73,3 +73,5 @@ class EntitySpec(msgspec.Struct, frozen=True, kw_only=True):
     """`console` or `json`."""
     log_level: str = "info"
     """As of messages.Settings; until the supervisor says otherwise."""
+    rebuild_task_tokens: bool = True
+    """Whether Workflow Tasks that its Worker dropped are freed by tokens made anew."""

@@ -65,6 +65,7 @@ def entity_spec(
         orphan=config.fleet.orphan,
         log_format=log_format,
         log_level=config.fleet.log_level,
+        rebuild_task_tokens=config.cluster.rebuild_task_tokens,
     )
 
 
