@@ -148,6 +148,9 @@ def test_a_running_entity_goes_on_with_rotated_files(
         load += [
             cluster.start("Run", f"{task_queue}-after-{n}", task_queue, "greet", "you") for n in range(10)
         ]
+        for handle in load:
+            # What is on its way in a connection that is cut is lost, whatever files were used.
+            cluster.run(handle.result())
         # The polls of before wait in connections of before; nobody can connect with the old files any more.
         front.hang_up()
         load += [
