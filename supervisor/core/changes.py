@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from temporal_fleet.supervisor.core import events, lives, roll
-from temporal_fleet.supervisor.core.actions import Accept, Level, Reject, Tell
+from temporal_fleet.supervisor.core.actions import Accept, Failed, Level, Reject, Tell
 from temporal_fleet.supervisor.core.deaths import begin_anew
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool, Standing, Waiting
-from temporal_fleet.supervisor.core.ledger import OrderState, find, opened, passed
+from temporal_fleet.supervisor.core.ledger import OrderState, find, opened, passed, superseded_by
 from temporal_fleet.supervisor.core.lives import tell_leave
 from temporal_fleet.supervisor.core.plan import is_code_changed, plan
 from temporal_fleet.supervisor.core.states import State
@@ -80,8 +80,7 @@ def _overtake(draft: Draft, change: int) -> None:
     """A reload says what the whole fleet is to be: those before it that are not in force yet never will."""
     for order in _not_in_force(draft):
         if isinstance(order.event, events.ReloadRequested):
-            newer = find(draft.changes, change).command
-            _refuse(draft, order.change, OrderState.SUPERSEDED, f"superseded by change {change}: {newer}")
+            _supersede(draft, order.change, change)
     if draft.pending and isinstance(draft.pending.event, events.ReloadRequested):
         draft.pending = None
     draft.waiting = tuple(w for w in draft.waiting if not isinstance(w.event, events.ReloadRequested))
@@ -258,12 +257,14 @@ def _accept(draft: Draft, change: int, message: str) -> None:
 
 def _reject(draft: Draft, change: int, *problems: str) -> None:
     draft.emit("fleet.change-rejected", Level.ERROR, f"nothing was changed: {'; '.join(problems)}")
-    _refuse(draft, change, OrderState.REJECTED, *problems)
-
-
-def _refuse(draft: Draft, change: int, state: OrderState, *problems: str) -> None:
-    draft.changes = passed(draft.changes, change, state, "; ".join(problems), draft.now)
+    draft.changes = passed(draft.changes, change, OrderState.REJECTED, "; ".join(problems), draft.now)
     draft.act(Reject(find(draft.changes, change).request, problems, change))
+
+
+def _supersede(draft: Draft, change: int, by: int) -> None:
+    problems = superseded_by(find(draft.changes, by))
+    draft.changes = passed(draft.changes, change, OrderState.SUPERSEDED, "; ".join(problems), draft.now)
+    draft.act(Failed(find(draft.changes, change).request, problems, change))
 
 
 def _command(event: events.ChangeRequest | events.FileRefused) -> str:

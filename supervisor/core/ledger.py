@@ -63,6 +63,15 @@ Ledger = tuple[Order, ...]
 """The oldest first."""
 
 
+def superseded_by(newer: Order) -> tuple[str, str]:
+    """What is told of a change in whose place a newer one came, and what to do about it."""
+    return (
+        f"superseded by change {newer.id}: {newer.command}",
+        "the fleet goes on to what that one asks for, and with what it leaves as it is; "
+        f"what comes of it: temporal-fleet changes {newer.id}",
+    )
+
+
 class IllegalPass(Exception):
     """The core asked for a transition of an order that is not in the table: a bug."""
 

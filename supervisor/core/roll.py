@@ -25,7 +25,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Strain,
     effective,
 )
-from temporal_fleet.supervisor.core.ledger import OrderState, find, passed
+from temporal_fleet.supervisor.core.ledger import OrderState, find, passed, superseded_by
 from temporal_fleet.supervisor.core.moves import is_settled, is_stuck, moves
 from temporal_fleet.supervisor.core.restart import Policy
 from temporal_fleet.supervisor.core.states import State
@@ -53,7 +53,7 @@ def begin(
         draft.roll = Roll(change, request, fallback, touched, renewed)
         return
     newer = find(draft.changes, change)
-    _fail(draft, older, OrderState.SUPERSEDED, (f"superseded by change {change}: {newer.command}",))
+    _fail(draft, older, OrderState.SUPERSEDED, superseded_by(newer))
     draft.roll = Roll(
         change,
         request,

@@ -79,7 +79,9 @@ def test_a_newer_reload_takes_the_place_of_one_that_is_importing() -> None:
     driver = up(make_pool("orders", 2))
     driver.tell(events.ReloadRequested("a", by_name(NEW)))
     driver.tell(events.ReloadRequested("b", by_name(make_pool("orders", 3))))
-    assert driver.did(act.Reject) == [act.Reject("a", ("superseded by change 2: reload",), 1)]
+    (overtaken,) = driver.did(act.Failed)
+    assert (overtaken.request, overtaken.problems[0]) == ("a", "superseded by change 2: reload")
+    assert "temporal-fleet changes 2" in overtaken.problems[1]
     assert accepted(driver) == {"b": "reloaded: start orders-3"}
     assert driver.fork_servers() == {"r1.0", "r2.0"}
     assert driver.fleet.helpers[NEW.fork_server].state is HelperState.STOPPING
@@ -97,8 +99,8 @@ def test_what_may_import_waits_for_what_is_importing_and_then_builds_on_it() -> 
     driver.prepare()
     assert accepted(driver) == {"b": "restarts pool orders with newly imported code"}
     assert driver.fleet.pools["orders"].version == "d2.1"
-    assert [action.problems for action in driver.all if isinstance(action, act.Failed)] == [
-        ("superseded by change 2: restart orders",)
+    assert [action.problems[0] for action in driver.all if isinstance(action, act.Failed)] == [
+        "superseded by change 2: restart orders"
     ]
 
 

@@ -287,7 +287,9 @@ def test_a_newer_change_that_is_in_force_overtakes_the_one_that_is_rolling() -> 
     driver = up(make_pool("orders", 2))
     reload(driver, make_pool("orders", 2, digest="d2"))
     reload(driver, make_pool("orders", 2, digest="d3"), request="b")
-    assert failures(driver) == [act.Failed("a", ("superseded by change 2: reload",), 1)]
+    (overtaken,) = failures(driver)
+    assert (overtaken.request, overtaken.change, overtaken.restored) == ("a", 1, None)
+    assert overtaken.problems[0] == "superseded by change 2: reload"
     roll(driver)
     assert converged(driver) == ["b"]
     assert outcomes(driver) == [OrderState.SUPERSEDED, OrderState.DONE]
