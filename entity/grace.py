@@ -57,10 +57,17 @@ class Grace:
         """Let what runs go on for as long as it wants, until `run_out`."""
         if self._phase is _Phase.WORKING:
             self._phase = _Phase.QUIET
+            for part in self._told_of_shutdown():
+                # Code that heeds the SDK's shutdown event would give up at once.
+                part.notify_shutdown = _nobody_is_told
 
     def run_out(self) -> None:
         """From now on it has so many seconds. Repeating it changes nothing."""
         if self._end is None:
+            if self._phase is _Phase.QUIET:
+                for part in self._told_of_shutdown():
+                    del part.notify_shutdown
+                    part.notify_shutdown()
             self._phase = _Phase.RUNNING_OUT
             self._end = asyncio.create_task(self._run_out())
 
@@ -87,6 +94,11 @@ class Grace:
         told = self._activities.pop(completion.task_token, None)
         if told is _Told.SHUTDOWN and completion.result.HasField("cancelled"):
             completion.result.failed.failure.CopyFrom(shutdown_failure())
+
+    def _told_of_shutdown(self) -> list[Any]:
+        """The parts of the Worker that tell the program's code of its shutdown."""
+        parts: tuple[Any, ...] = (self._worker._activity_worker, self._worker._nexus_worker)
+        return [part for part in parts if part is not None]
 
     async def _run_out(self) -> None:
         await asyncio.sleep(self._seconds)
@@ -141,6 +153,10 @@ class _GracefulBridge:
     async def complete_activity_task(self, completion: Any) -> None:
         self._grace.judge(completion)
         await self._bridge.complete_activity_task(completion)
+
+
+def _nobody_is_told() -> None:
+    """Instead of an SDK's part of a quiet Worker."""
 
 
 def _refusal(task_token: bytes) -> ActivityTaskCompletion:

@@ -100,20 +100,31 @@ def test_nothing_runs_against_what_a_quiet_entity_has_in_hand(
     life.end()
 
 
-def test_a_quiet_entity_stays_when_all_that_it_had_has_ended(
-    leaver: ForkProgram, bus: Bus, cluster: Cluster, task_queue: str, tmp_path: Path, started: Started
+@pytest.mark.parametrize("thread", ["", "_in_thread"])
+def test_what_a_quiet_entity_has_in_hand_hears_of_the_shutdown_when_it_drains(
+    leaver: ForkProgram,
+    bus: Bus,
+    cluster: Cluster,
+    task_queue: str,
+    tmp_path: Path,
+    started: Started,
+    thread: str,
 ) -> None:
     life = leaver()
     bus.ready(life)
-    cluster.start("Persist", task_queue, task_queue, "wait_for_shutdown", str(tmp_path / "it"))
+    handle = cluster.start(
+        "Persist", task_queue, task_queue, f"wait_for_shutdown{thread}", str(tmp_path / "it")
+    )
     started("it")
     bus.quiet(life)
     bus.quiet(life)
     for _ in range(2):
-        bus.wait_for_heartbeat(life, pollers=0, inflight_activities=0)
+        bus.wait_for_heartbeat(life, pollers=0, inflight_activities=1)
     assert not [message for message in bus.messages if isinstance(message, Draining)]
     bus.drain(life)
     assert "the supervisor told it to" in life.expect(ExitCode.STOPPED)
+    bus.ready(leaver())
+    assert cluster.run(handle.result()) == "heard of it: True, cancelled: False"
 
 
 def test_a_quiet_entity_lets_its_executions_go(
@@ -150,7 +161,12 @@ def test_a_cancellation_reaches_an_activity_of_a_quiet_entity(
     cause = failure.value.cause
     # It was cancelled as its workflow wished, and not for the end of its Worker.
     assert isinstance(cause, ActivityError | CancelledError)
-    bus.wait_for_heartbeat(life, pollers=0, inflight_activities=0)
+    # It stays though all that it had has ended.
+    for _ in range(2):
+        bus.wait_for_heartbeat(life, pollers=0, inflight_activities=0)
+    assert not [message for message in bus.messages if isinstance(message, Draining)]
+    bus.drain(life)
+    assert "the supervisor told it to" in life.expect(ExitCode.STOPPED)
 
 
 def test_a_signal_ends_a_quiet_entity(leaver: ForkProgram, bus: Bus) -> None:
