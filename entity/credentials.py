@@ -58,7 +58,14 @@ class Credentials:
         """Look every now and then, and tell what is new, as `look` does."""
         while self._may_change:
             await asyncio.sleep(_LOOK)
-            if (news := await self.look()) is not None:
+            try:
+                news = await self.look()
+            # What nobody thought of: the connection stays as it is, and later it may be otherwise.
+            except Exception as error:
+                told(f"the files of its credentials could not be tried: {summary(error)}; please report this")
+                await asyncio.sleep(TRY_AGAIN)
+                continue
+            if news is not None:
                 told(news)
 
     async def look(self) -> str | None:
