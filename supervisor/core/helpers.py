@@ -142,8 +142,15 @@ def _back_off(draft: Draft, helper: Helper, reason: str) -> None:
     healthy = helper.state is HelperState.READY and draft.now - helper.since >= HEALTHY_AFTER
     streak = 1 if healthy else helper.streak + 1
     wait = delay(_POLICY, streak, f"{helper.key}.{helper.life}")
+    pool = _wanted(draft).get(helper.key)
     if helper.program and helper.state is HelperState.STARTING:
-        told = f'program = "{helper.program}": the process that imports it {reason}; see what it printed'
+        how = f"the process that imports it {reason}; see what it printed"
+        if pool is not None and draft.now - helper.since >= pool.boot:
+            how = (
+                f"it is not imported within boot = {pool.boot:g} s, so it was killed; "
+                "see what it does at import, or give the pool a longer boot"
+            )
+        told = f'program = "{helper.program}": {how}'
     else:
         told = f"{helper}: {reason}"
     draft.set_helper(

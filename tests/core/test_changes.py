@@ -75,6 +75,16 @@ def test_a_fork_server_that_dies_in_import_is_tried_once_more_then_the_change_is
     assert "killed by SIGSEGV" in problem
 
 
+def test_a_program_that_does_not_end_to_import_is_refused_by_the_time_that_it_had() -> None:
+    driver = up(make_pool("orders", 1))
+    driver.tell(events.ReloadRequested("a", by_name(replace(NEW, boot=5.0))))
+    for _ in range(2):
+        driver.wait(5.0)
+        driver.helper_dies(NEW.fork_server, "killed by SIGKILL")
+    (rejected,) = driver.did(act.Reject)
+    assert "not imported within boot = 5 s" in rejected.problems[0]
+
+
 def test_a_newer_reload_takes_the_place_of_one_that_is_importing() -> None:
     driver = up(make_pool("orders", 2))
     driver.tell(events.ReloadRequested("a", by_name(NEW)))
