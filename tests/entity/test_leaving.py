@@ -100,7 +100,7 @@ def test_nothing_runs_against_what_a_quiet_entity_has_in_hand(
     life.end()
 
 
-@pytest.mark.parametrize("thread", ["", "_in_thread"])
+@BOTH_KINDS
 def test_what_a_quiet_entity_has_in_hand_hears_of_the_shutdown_when_it_drains(
     leaver: ForkProgram,
     bus: Bus,
