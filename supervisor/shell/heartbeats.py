@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from temporal_fleet.protocol.messages import Heartbeat
 from temporal_fleet.supervisor.core.actions import Emit, Level
-from temporal_fleet.supervisor.core.fleet import Entity
+from temporal_fleet.supervisor.core.fleet import Entity, Fleet
 
 TELL_AGAIN = 1.0
 """Seconds between two events of one entity about its executions, at least."""
@@ -32,6 +32,10 @@ class Heartbeats:
         if heartbeat is None or not entity.is_live or heartbeat.incarnation != entity.incarnation:
             return None
         return heartbeat
+
+    def cached(self, fleet: Fleet) -> int:
+        """Executions in the caches of all its entities."""
+        return sum(beat.cached_executions for entity in fleet.entities.values() if (beat := self.of(entity)))
 
     def hear(self, entity: Entity, heartbeat: Heartbeat, now: float) -> Emit | None:
         """Note one of the present life. What to tell of the executions that came and went."""

@@ -23,6 +23,7 @@ from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.measuring import Measuring
+from temporal_fleet.supervisor.shell.notify import Notifier
 from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import Deceased, Survivor
@@ -50,6 +51,7 @@ class Loop:
         evictions: Evictions,
         heartbeats: Heartbeats,
         announcer: Announcer,
+        notifier: Notifier,
     ) -> None:
         self.fleet = fleet
         self._wakeup = wakeup
@@ -61,6 +63,7 @@ class Loop:
         self._heartbeats = heartbeats
         self._measuring = Measuring(heartbeats)
         self._announcer = announcer
+        self._notifier = notifier
         self._pidfds: set[int] = set()
         self._heard: dict[tuple[str, int], tuple[float, messages.Heartbeat]] = {}
         """The last heartbeat of each life, and when it came, where the core was not told yet."""
@@ -90,7 +93,13 @@ class Loop:
         for found in inherited:
             self._meet(found)
         while not performer.finished:
-            due = min(self._due, self._evictions.due, self._measuring.due(self.fleet))
+            self._notifier.tell(self.fleet, time.monotonic())
+            due = min(
+                self._due,
+                self._evictions.due,
+                self._measuring.due(self.fleet),
+                self._notifier.due(self.fleet),
+            )
             wait = min(max(0.0, due - time.monotonic()), _LONGEST_WAIT)
             ready = self._poll(wait)
             if (stalled := self._stall(wait)) is not None:

@@ -28,6 +28,7 @@ from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.live_settings import LiveSettings
 from temporal_fleet.supervisor.shell.loop import Loop
+from temporal_fleet.supervisor.shell.notify import Notifier
 from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory, RunDirectoryTaken
@@ -65,6 +66,9 @@ def supervise(config: Config) -> int:
 def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     chosen = log_format(config, terminal=sys.stderr.isatty())
     log.configure(chosen, config.fleet.name, config.fleet.log_level)
+    heartbeats = Heartbeats()
+    # Before anything is started that would inherit what is meant for this process.
+    notifier = Notifier(os.environ, heartbeats.cached)
     try:
         dev_server = _dev_server(config, run.paths)
         incarnations = run.incarnations()
@@ -85,7 +89,6 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     control = Control(context, run.paths)
     helpers = Helpers(children, configuration.watch(), dev_server, log_format=chosen)
     announcer = Announcer(control, time.time)
-    heartbeats = Heartbeats()
     evictions = Evictions(bus, control, announcer, heartbeats)
     suspects = SuspectsFile(config.fleet.state_dir)
     loop = Loop(
@@ -98,6 +101,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         evictions=evictions,
         heartbeats=heartbeats,
         announcer=announcer,
+        notifier=notifier,
     )
     started = time.monotonic()
     vitals = Vitals()
@@ -155,6 +159,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         bus.socket.close()
         context.term()
         wakeup.close()
+        notifier.close()
     return 0
 
 
