@@ -10,7 +10,7 @@ from temporal_fleet.supervisor.core.actions import Accept, Failed, Level, Reject
 from temporal_fleet.supervisor.core.deaths import begin_anew
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import Entity, HelperState, Pending, Phase, Pool, Standing, Waiting
-from temporal_fleet.supervisor.core.ledger import OrderState, find, opened, passed, superseded_by
+from temporal_fleet.supervisor.core.ledger import OrderState, failed_for, find, opened, passed, superseded_by
 from temporal_fleet.supervisor.core.lives import tell_leave
 from temporal_fleet.supervisor.core.plan import is_code_changed, plan
 from temporal_fleet.supervisor.core.states import State
@@ -60,7 +60,8 @@ def settle(draft: Draft) -> None:
         failed = [h for h in awaited if h and h.state in {HelperState.REFUSED, HelperState.BACKOFF}]
         if failed:
             draft.pending = None
-            _reject(draft, pending.change, *(helper.reason for helper in failed))
+            order = find(draft.changes, pending.change)
+            _reject(draft, order.id, *(failed_for(order, helper.reason) for helper in failed))
         elif all(helper and helper.state is HelperState.READY for helper in awaited):
             draft.pending = None
             _commit(draft, pending)

@@ -72,6 +72,11 @@ def superseded_by(newer: Order) -> tuple[str, str]:
     )
 
 
+def failed_for(order: Order, cause: str) -> str:
+    """What is told of a change that could not be carried through, whether it was in force or not."""
+    return f"{order.command.split()[0]} failed: {cause}"
+
+
 class IllegalPass(Exception):
     """The core asked for a transition of an order that is not in the table: a bug."""
 

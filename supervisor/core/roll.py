@@ -25,7 +25,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Strain,
     effective,
 )
-from temporal_fleet.supervisor.core.ledger import OrderState, find, passed, superseded_by
+from temporal_fleet.supervisor.core.ledger import OrderState, failed_for, find, passed, superseded_by
 from temporal_fleet.supervisor.core.moves import is_settled, is_stuck, moves
 from temporal_fleet.supervisor.core.restart import Policy
 from temporal_fleet.supervisor.core.states import State
@@ -303,7 +303,7 @@ def _converge(draft: Draft, roll: Roll) -> None:
 
 def _take_back(draft: Draft, roll: Roll, failure: str) -> None:
     fallback = roll.fallback
-    problem = f"{find(draft.changes, roll.change).command.split()[0]} failed: {failure}"
+    problem = failed_for(find(draft.changes, roll.change), failure)
     draft.roll = None
     if (draft.pools, draft.budget, draft.drained) == (fallback.pools, fallback.budget, fallback.drained):
         advice = "mend it; the fleet goes on trying as its restart policy says"

@@ -47,7 +47,8 @@ def test_a_reload_whose_program_does_not_import_changes_nothing_and_says_why() -
     before = driver.fleet
     driver.tell(events.ReloadRequested("a", by_name(NEW, make_pool("more", 1))))
     driver.helper_refuses(NEW.fork_server, "shop.orders: no module named 'stripe'")
-    assert driver.did(act.Reject) == [act.Reject("a", ("shop.orders: no module named 'stripe'",), 1)]
+    problem = "reload failed: shop.orders: no module named 'stripe'"
+    assert driver.did(act.Reject) == [act.Reject("a", (problem,), 1)]
     driver.helper_dies(NEW.fork_server)
     assert driver.fleet.pools == before.pools
     assert driver.fleet.entities == before.entities
@@ -133,7 +134,7 @@ def test_one_that_waits_is_carried_out_though_what_it_waits_for_is_rejected() ->
     driver.tell(events.ReloadRequested("a", by_name(NEW)))
     driver.tell(events.ScaleRequested("b", {"orders": 3}))
     driver.helper_refuses(NEW.fork_server, "no")
-    assert driver.did(act.Reject) == [act.Reject("a", ("no",), 1)]
+    assert driver.did(act.Reject) == [act.Reject("a", ("reload failed: no",), 1)]
     assert accepted(driver) == {"b": "scaled: orders=3"}
 
 
