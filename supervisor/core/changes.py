@@ -36,9 +36,9 @@ def request(draft: Draft, event: events.ChangeRequest | events.FileRefused) -> N
         return
     if isinstance(event, events.ReloadRequested):
         _overtake(draft, change)
-    if draft.pending is not None and _may_import(draft, event):
+    if (earlier := _not_in_force(draft)) and _may_import(draft, event):
         draft.waiting = (*draft.waiting, Waiting(change, event))
-        draft.act(Tell(event.request, f"waits for change {draft.pending.change}"))
+        draft.act(Tell(event.request, f"waits for change {earlier[-1].change}"))
     else:
         _carry_out(draft, change, event)
 

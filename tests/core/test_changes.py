@@ -115,6 +115,17 @@ def test_what_may_import_waits_for_what_is_importing_and_then_builds_on_it() -> 
     ]
 
 
+def test_a_reload_that_overtakes_one_still_comes_after_what_was_asked_for_before_it() -> None:
+    driver = up(make_pool("orders", 2))
+    driver.tell(events.ReloadRequested("a", by_name(NEW)))
+    driver.tell(events.RestartRequested("b", "orders"))
+    driver.tell(events.ReloadRequested("c", by_name(make_pool("orders", 3))))
+    assert states(driver) == [OrderState.SUPERSEDED, OrderState.IMPORTING, OrderState.IMPORTING]
+    driver.prepare()
+    assert list(accepted(driver)) == ["b", "c"]
+    assert states(driver) == [OrderState.SUPERSEDED, OrderState.SUPERSEDED, OrderState.ROLLING]
+
+
 def test_what_needs_no_import_is_done_at_once() -> None:
     driver = up(make_pool("orders", 2))
     driver.tell(events.ReloadRequested("a", by_name(NEW)))
