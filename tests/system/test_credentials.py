@@ -101,18 +101,30 @@ async def test_rotated_certificates_are_taken_up_under_load_by_the_same_processe
         assert after.cluster.reachable
 
 
-def test_who_starts_after_a_rotation_has_the_new_ones(
+def test_who_starts_after_a_rotation_has_the_new_ones_and_no_secret_is_in_a_command_line(
     make_fleet: MakeFleet, dev_server: DevServer, tmp_path: Path, authorities: tuple[Ca, Ca]
 ) -> None:
     old, new = authorities
+    (tmp_path / "api-key").write_text("what-the-key-hides")
     old.write(tmp_path)
     front = old.front(dev_server.address)
     with served(front.handle) as address:
         fleet = make_fleet(
-            cluster=f'[cluster]\naddress = "{address}"\n[cluster.tls]\nserver_name = "cluster.test"\n'
+            cluster=f'[cluster]\naddress = "{address}"\napi_key_file = "api-key"\n'
+            '[cluster.tls]\nserver_name = "cluster.test"\n'
             'server_ca = "ca.pem"\nclient_cert = "tls.pem"\nclient_key = "tls.key"\n',
+            pool='env = { SECRET = "what-the-pool-hides" }',
         ).start()
         before = fleet.wait_running()
+        command_lines = [
+            Path(f"/proc/{pid}/cmdline").read_bytes()
+            for pid in (fleet.pid, *(process.pid for process in fleet.remember_all()))
+        ]
+        assert len(command_lines) >= 4, "supervisor, agent, fork server, entity"
+        assert all(command_lines)
+        everything = b"".join(command_lines)
+        key = (tmp_path / "tls.key").read_bytes().splitlines()[1]
+        assert not [s for s in (b"what-the-key-hides", b"what-the-pool-hides", key) if s in everything]
         new.rule(front)
         new.write(tmp_path)
         wait_until(lambda: tells(fleet, "credentials.renewed", 2), what="two renewals")
