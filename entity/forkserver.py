@@ -24,6 +24,7 @@ from temporalio.runtime import Runtime
 from temporalio.worker._worker import load_default_build_id
 
 from temporal_fleet.entity.code import OwnCode
+from temporal_fleet.entity.gpus import see_only
 from temporal_fleet.entity.heap import settle_heap
 from temporal_fleet.entity.life import live
 from temporal_fleet.entity.logs import logger_beside_programs
@@ -151,6 +152,7 @@ class ForkServer:
             reseed()
             if self._collects:
                 gc.enable()
+            see_only(spec.gpus)
             live(spec, self._loaded)
         except BaseException:
             traceback.print_exc()

@@ -83,15 +83,17 @@ def _live(spec: EntitySpec, loaded: LoadedProgram) -> ExitCode:
     blackbox = files.blackbox(spec.entity, spec.incarnation)
     stacks = files.stacks(spec.entity, spec.incarnation)
     try:
-        box = BlackBoxWriter(blackbox, spec.entity, spec.incarnation, own_identity())
+        box = BlackBoxWriter(blackbox, spec.entity, spec.incarnation, own_identity(), spec.gpus)
         register_stack_dumper(stacks)
     except OSError as error:
         _say_early(spec, f"cannot write to {files.entities}: {error.strerror}")
         return ExitCode.NO_BLACK_BOX
     if _is_superseded(spec, files):
         _say_early(spec, "another supervisor has its place by now: it leaves")
-        blackbox.unlink(missing_ok=True)
-        stacks.unlink(missing_ok=True)
+        for file in (blackbox, stacks):
+            # As another user we may make no files there, and remove none: the next supervisor does.
+            with suppress(PermissionError):
+                file.unlink(missing_ok=True)
         return ExitCode.STOPPED
     guard_streams()
     # What `ps` and `top` show, where they may; the command line is the fork server's.
@@ -119,11 +121,11 @@ def _live(spec: EntitySpec, loaded: LoadedProgram) -> ExitCode:
 def _is_superseded(spec: EntitySpec, files: RunDirectory) -> bool:
     """Whether the run directory has another supervisor than the one that ordered this life.
 
-    That one wrote its PID into the lock before it looked for black boxes; we look at the lock after we made
-    ours: so it has found us, or we see it. Without this a life that was slow to begin would be a second one.
+    That one wrote its PID down before it looked for black boxes; we look for it after we made ours: so it has
+    found us, or we see it. Without this a life that was slow to begin would be a second one.
     """
     try:
-        holder = files.lock.read_text().strip()
+        holder = files.pid.read_text().strip()
     except FileNotFoundError:
         return False
     return holder not in {"", str(spec.supervisor_pid)}

@@ -29,7 +29,7 @@ from temporal_fleet.protocol.messages import (
     SupervisorMessage,
     Welcome,
 )
-from temporal_fleet.protocol.rundir import RunDirectory, ipc, routing_id
+from temporal_fleet.protocol.rundir import RunDirectory, bus_of, ipc, routing_id
 from temporal_fleet.protocol.spec import EntitySpec
 
 HELLO_INTERVAL = 0.5
@@ -83,7 +83,9 @@ class Link:
         self._standing: Ready | Draining | None = None
         self._bad_credentials: Credentials | None = None
         self._supervisor = _SupervisorWatch(loop, self._supervisor_died)
-        self._endpoint = ipc(RunDirectory(spec.run_dir).bus)
+        files = RunDirectory(spec.run_dir)
+        bus = files.bus if spec.program.limits.user is None else bus_of(files.path, os.geteuid())
+        self._endpoint = ipc(bus)
         self._socket: zmq.Socket[bytes] | None = None
         self._next_search: asyncio.TimerHandle | None = None
 

@@ -12,10 +12,12 @@ from temporal_fleet.protocol.signals import DUMP_STACKS
 
 
 def register_stack_dumper(path: Path) -> None:
-    """Raises OSError when the file cannot be created."""
+    """Raises OSError when the file cannot be created, or not be written to."""
     # Kept open: what the handler writes to must be there when no code of ours can run any more.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     faulthandler.register(DUMP_STACKS, file=descriptor, all_threads=True, chain=False)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [DUMP_STACKS])
+    # Who asks for stacks knows by it that the signal is not deadly any more.
+    os.write(descriptor, f"stacks of PID {os.getpid()}\n".encode())
     if not faulthandler.is_enabled():
         faulthandler.enable(file=2, all_threads=True)

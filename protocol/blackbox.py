@@ -16,11 +16,13 @@ records, what it says in entries. All integers are little-endian.
     2762  2  bytes of the sticky queue's, 2764 1024  name of its sticky queue
     3792  8  mark of a record
     3800 64  what found no room: two copies of a payload, as records has them
+    3864  2  bytes of its GPUs,            3866  128  their indices, with spaces between them
     4096     records
 """
 
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -60,6 +62,7 @@ _LAST_WORDS = (712, 2048)
 _STICKY_QUEUE = (2762, 1024)
 _MARK = 3792
 _UNRECORDED = 3800
+_GPUS = (3864, 128)
 _COUNT = struct.Struct("<Q12x")
 
 
@@ -73,6 +76,8 @@ class BlackBoxContents(msgspec.Struct, frozen=True, kw_only=True):
     sticky_queue: str
     """Empty while it is not known."""
     last_words: str
+    gpus: tuple[int, ...]
+    """Indices of those that are its own."""
     holdings: Holdings
 
 
@@ -83,7 +88,14 @@ class BlackBoxWriter:
     on a full disk), ProtocolMisuse when a name does not fit. What is held and finds no room is counted.
     """
 
-    def __init__(self, path: Path, entity: str, incarnation: int, process: ProcessIdentity) -> None:
+    def __init__(
+        self,
+        path: Path,
+        entity: str,
+        incarnation: int,
+        process: ProcessIdentity,
+        gpus: Sequence[int] = (),
+    ) -> None:
         name = _encoded(entity, _ENTITY)
         file = MappedFile(path, HEADER, HEADER + _FIRST_RECORDS)
         mark = os.urandom(MARK)
@@ -94,6 +106,7 @@ class BlackBoxWriter:
         self.unrecorded = 0
         """Activities and executions that found no room, over the whole life."""
         self._put(_ENTITY, name)
+        self._put(_GPUS, _encoded(" ".join(map(str, gpus)), _GPUS))
         self._map[_MARK : _MARK + MARK] = mark
         # The magic goes in last: a reader takes a box without it for one that is not yet written.
         head = _HEAD.pack(
@@ -171,6 +184,7 @@ def read_blackbox(path: Path) -> BlackBoxContents:
             identity=_get(header, _IDENTITY),
             sticky_queue=_get(header, _STICKY_QUEUE),
             last_words=_get(header, _LAST_WORDS),
+            gpus=tuple(int(index) for index in _get(header, _GPUS).split() if index.isdecimal()),
             holdings=_holdings(descriptor, mark),
         )
     except PeerRubbish as rubbish:

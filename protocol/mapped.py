@@ -3,17 +3,23 @@
 Every byte is on the disk before it is mapped: a sparse page would be a SIGBUS when the disk is full.
 """
 
+import errno
 import mmap
 import os
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 
 class MappedFile:
-    """Made anew; raises OSError, and leaves no file, when not even `least` bytes can be had."""
+    """Made anew, or of an empty file that was made for it; raises OSError, and leaves none, when not even
+    `least` bytes can be had, or there is something in it."""
 
     def __init__(self, path: Path, least: int, wanted: int) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._descriptor).st_size:
+            os.close(self._descriptor)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         try:
             if not self._allocate(0, wanted):
                 os.posix_fallocate(self._descriptor, 0, least)
@@ -21,7 +27,9 @@ class MappedFile:
             self.map = mmap.mmap(self._descriptor, self.size)
         except OSError:
             os.close(self._descriptor)
-            path.unlink(missing_ok=True)
+            # In a folder that is another user's we may remove nothing.
+            with suppress(PermissionError):
+                path.unlink(missing_ok=True)
             raise
         # As the map does with its own copy of it.
         weakref.finalize(self, os.close, self._descriptor)

@@ -1,7 +1,9 @@
 """The run directory: which file stands where. Paths only; nobody is created or opened here.
 
-RUN_DIR/lock                    flock'ed by the supervisor that owns the directory; holds its PID
+RUN_DIR/lock                    flock'ed by the supervisor that owns the directory
+RUN_DIR/supervisor.pid          the PID of that supervisor; every user that runs entities may read it
 RUN_DIR/bus.sock                ROUTER: entities
+RUN_DIR/bus-UID.sock            the same, for entities that run as that user, who alone may connect
 RUN_DIR/control.sock            ROUTER: operators
 RUN_DIR/events.sock             PUB: events
 RUN_DIR/incarnations.json       the last incarnation of each entity id
@@ -31,6 +33,7 @@ class RunDirectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.lock = self.path / "lock"
+        self.pid = self.path / "supervisor.pid"
         self.bus = self.path / "bus.sock"
         self.control = self.path / "control.sock"
         self.events = self.path / "events.sock"
@@ -48,6 +51,10 @@ class RunDirectory:
 
     def stacks(self, entity: str, incarnation: int) -> Path:
         return self.entities / f"{routing_id(entity, incarnation)}.stacks"
+
+
+def bus_of(run_dir: Path, uid: int) -> Path:
+    return run_dir / f"bus-{uid}.sock"
 
 
 def ipc(path: Path) -> str:

@@ -33,6 +33,18 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`module:attribute`: a DataConverter, a class or a callable that makes one."""
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Within which limits, and as whom, the processes of a program run, its fork server included. None: as
+    the supervisor does."""
+
+    cpus: tuple[int, ...] | None = None
+    nice: int | None = None
+    open_files: int | None = None
+    memory_max: int | None = None
+    """Bytes of private memory, of each process."""
+    user: str | None = None
+
+
 class ProgramSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One Worker Program as a fork server loads it. Equal specs share one fork server."""
 
@@ -41,6 +53,7 @@ class ProgramSpec(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     """Put first on sys.path."""
     env: dict[str, str] = {}
+    limits: Limits = Limits()
     workers: tuple[str, ...] | None = None
     """Of `workflow`, `activity`, `nexus`; None: what the program has."""
     after_fork: str | None = None
@@ -67,6 +80,8 @@ class EntitySpec(msgspec.Struct, frozen=True, kw_only=True):
     supervisor_pid: int
     cluster: ClusterSpec
     program: ProgramSpec
+    gpus: tuple[int, ...] = ()
+    """Indices of the GPUs that are its own while it lives."""
     drain: float
     orphan: float
     log_format: str

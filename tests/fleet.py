@@ -44,8 +44,17 @@ def command(*arguments: str, cwd: Path | None = None, within: float = 60) -> sub
 class FleetUnderTest:
     """`temporal-fleet up` with a config, in a folder of its own. However it ends, no process is left."""
 
-    def __init__(self, folder: Path, config: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        environment: dict[str, str] | None = None,
+        *,
+        within: tuple[str, ...] = (),
+    ) -> None:
+        """`within`: the command that runs the supervisor, if it is not run at once."""
         self.folder = folder
+        self._within = within
         self.config = folder / "fleet.toml"
         self.config.write_text(config)
         self.run_dir = RunDirectory(folder / "run")
@@ -81,7 +90,7 @@ class FleetUnderTest:
         """Start the supervisor, without waiting for anything. Its streams are the log, or `output`."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [COMMAND, "up", "-c", self.config, *options],
+                [*self._within, COMMAND, "up", "-c", self.config, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log if output is None else output,
                 stderr=log if output is None else output,

@@ -17,10 +17,11 @@ T = TypeVar("T")
 
 
 def load(path: Path) -> "Config":
-    """Raises Problems with every error of the file."""
+    """Raises Problems with every error of the file, and with all that this host does not have."""
     from temporal_fleet.supervisor.config import reader
+    from temporal_fleet.supervisor.config.host import this_host
 
-    return checked(str(path), lambda: reader.load(path, os.environ))
+    return checked(str(path), lambda: reader.load(path, os.environ, this_host()))
 
 
 def checked(name: str, read: Callable[[], T], failure: type[Problems] = Problems) -> T:

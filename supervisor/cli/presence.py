@@ -63,8 +63,8 @@ def look(run: RunDirectory) -> Presence:
     try:
         pid = _listener(run.control)
         if pid is not None:
-            return Listening(pid or _written(run.lock) or 0)
-        holder = _holder(run.lock)
+            return Listening(pid or _written(run.pid) or 0)
+        holder = _holder(run)
         if holder is not None:
             return Busy(holder)
         return Absent(orphans=_orphans(run))
@@ -98,13 +98,13 @@ def _listener(path: Path) -> int | None:
     return pid
 
 
-def _holder(lock: Path) -> int | None:
-    """The process that holds the flock on a file, as the kernel lists it (proc_locks(5))."""
+def _holder(run: RunDirectory) -> int | None:
+    """The process that holds the lock of a run directory, as the kernel lists it (proc_locks(5))."""
     try:
-        inode = lock.stat().st_ino
+        inode = run.lock.stat().st_ino
     except (FileNotFoundError, NotADirectoryError):
         return None
-    written = _written(lock)
+    written = _written(run.pid)
     for line in Path("/proc/locks").read_text().splitlines():
         fields = line.split()
         # "1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE START END"; waiters have "->" after the number.
@@ -118,9 +118,9 @@ def _holder(lock: Path) -> int | None:
     return None
 
 
-def _written(lock: Path) -> int | None:
+def _written(file: Path) -> int | None:
     try:
-        return int(lock.read_text().split()[0])
+        return int(file.read_text().split()[0])
     except (FileNotFoundError, IndexError, ValueError):
         return None
 

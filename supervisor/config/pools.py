@@ -10,7 +10,7 @@ from temporal_fleet.protocol.spec import ClusterSpec
 from temporal_fleet.supervisor.config import settings
 from temporal_fleet.supervisor.config.specs import cluster_spec, program_spec
 from temporal_fleet.supervisor.core.differences import HIDDEN
-from temporal_fleet.supervisor.core.fleet import MemoryLimits, Pool, RecyclePolicy, Rollout
+from temporal_fleet.supervisor.core.fleet import Gpus, MemoryLimits, Pool, RecyclePolicy, Rollout
 from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
 
 
@@ -26,12 +26,13 @@ def _pool(config: settings.Config, name: str, cluster_address: str | None) -> Po
     # What a fork server loads does not depend on these: pools that differ only in them share one.
     shared = msgspec.structs.replace(program, task_queue="", worker={})
     restart = pool.restart
+    gpus = Gpus(pool.resources.gpus, config.fleet.gpus if pool.resources.gpus else ())
     return Pool(
         name=name,
         desired=pool.entities,
         program=program,
         revision=_digest(shared),
-        digest=_digest([program, cluster, config.fleet.name, config.fleet.orphan, pool.drain]),
+        digest=_digest([program, cluster, config.fleet.name, config.fleet.orphan, pool.drain, gpus]),
         traits=_traits(config, name, cluster),
         restart=RestartPolicy(
             Policy(restart.policy),
@@ -47,6 +48,7 @@ def _pool(config: settings.Config, name: str, cluster_address: str | None) -> Po
         memory=MemoryLimits(pool.memory.evict_above, pool.memory.recycle_above, pool.memory.kill_above),
         recycle=RecyclePolicy(pool.recycle.max_age, pool.recycle.max_tasks),
         poison_after=pool.poison_after,
+        gpus=gpus,
     )
 
 
@@ -62,6 +64,9 @@ def _traits(config: settings.Config, name: str, cluster: ClusterSpec) -> dict[st
         told["[cluster] tls"] = "yes"
         told |= {f"[cluster.tls] {key}": value for key, value in msgspec.to_builtins(cluster.tls).items()}
     told["[fleet] orphan"] = config.fleet.model_dump(mode="json", include={"orphan"})["orphan"]
+    told |= {f"resources.{key}": value for key, value in pool.resources.model_dump(mode="json").items()}
+    if pool.resources.gpus:
+        told["[fleet] gpus"] = config.fleet.gpus
     secrets = {f"env.{variable}": f"{HIDDEN}{_digest(value)}" for variable, value in pool.env.items()}
     return {key: _shown(value) for key, value in told.items() if value is not None} | secrets
 

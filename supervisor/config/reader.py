@@ -14,8 +14,10 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from temporal_fleet.supervisor.config.defaults import Tree, fill_in, home, name_from
+from temporal_fleet.supervisor.config.host import Host
 from temporal_fleet.supervisor.config.places import Key, Places
 from temporal_fleet.supervisor.config.problems import ConfigError, Problem, dotted, explain, shown
+from temporal_fleet.supervisor.config.resources import resource_violations
 from temporal_fleet.supervisor.config.rules import Violation, violations
 from temporal_fleet.supervisor.config.settings import (
     Cluster,
@@ -26,6 +28,7 @@ from temporal_fleet.supervisor.config.settings import (
     Memory,
     Pool,
     Recycle,
+    Resources,
     Restart,
     Rollout,
     Tls,
@@ -42,6 +45,7 @@ __all__ = [
     "Pool",
     "Problem",
     "Recycle",
+    "Resources",
     "Restart",
     "Rollout",
     "Tls",
@@ -55,8 +59,8 @@ _SYNTAX_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of doc
 _STAND_IN: Final = "stand_in"
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """The config of a file.
+def load(path: Path, environ: Mapping[str, str], host: Host | None = None) -> Config:
+    """The config of a file, whose pools want no more than a host has; without one that is not asked.
 
     Raises ConfigError with every problem, also when the file cannot be read.
     """
@@ -71,11 +75,12 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     except UnicodeDecodeError as error:
         remedy = f"must be UTF-8 text; byte {error.start} is not"
         raise ConfigError([Problem(key="", file=path, remedy=remedy)]) from error
-    return parse(text, path, environ)
+    return parse(text, path, environ, host)
 
 
-def parse(text: str, path: Path, environ: Mapping[str, str]) -> Config:
-    """The config of the text of a file; `path` places its relative paths and its errors.
+def parse(text: str, path: Path, environ: Mapping[str, str], host: Host | None = None) -> Config:
+    """The config of the text of a file; `path` places its relative paths and its errors, `host` is as of
+    `load`.
 
     Raises ConfigError with every problem.
     """
@@ -89,7 +94,7 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Config:
     def problem(key: Key, value: str | None, remedy: str) -> Problem:
         return Problem(key=dotted(key), value=value, remedy=remedy, file=path, line=places.line(key))
 
-    checked = _checked(tree, file.parent, environ)
+    checked = _checked(tree, file.parent, environ, host)
     if isinstance(checked, FleetFile):
         return _config(checked, file)
     problems = [problem(*complaint) for complaint in checked]
@@ -148,7 +153,7 @@ def _config(file: FleetFile, path: Path | None) -> Config:
 
 
 def _checked(
-    tree: Tree, folder: Path, environ: Mapping[str, str]
+    tree: Tree, folder: Path, environ: Mapping[str, str], host: Host | None = None
 ) -> FleetFile | list[tuple[Key, str | None, str]]:
     """The models of a tree, or everything that is wrong with it: key, value, remedy."""
     tree = fill_in(tree, folder, environ)
@@ -168,7 +173,7 @@ def _checked(
         for key in wrong:
             _put_right(tree, key)
         file = FleetFile.model_validate(fill_in(tree, folder, environ), context=context)
-    for violation in violations(file):
+    for violation in (*violations(file), *resource_violations(file, host)):
         if not _says_nothing(violation, wrong):
             key = violation.keys[0]
             complaints.append((key, _value(tree, key), violation.remedy))

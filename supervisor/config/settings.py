@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from temporal_fleet.supervisor.config.values import (
     Address,
+    Cpus,
     Duration,
     DurationBetween,
     EnvironmentName,
@@ -22,6 +23,7 @@ from temporal_fleet.supervisor.config.values import (
     Name,
     PoolName,
     PositiveDuration,
+    ProcessMemory,
     Program,
     Reference,
     TaskQueue,
@@ -77,6 +79,14 @@ class Fleet(Table):
         description="Memory (PSS) of all entities together, above which the largest of them evict blocked "
         "executions first; absent: no limit.",
         examples=["4GiB"],
+    )
+    gpus: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=255)], ...],
+        Field(strict=False, json_schema_extra={"uniqueItems": True}),
+    ] = Field(
+        default=(),
+        description="Indices, as nvidia-smi numbers them, of the GPUs that entities get one of their own of.",
+        examples=[[0, 1]],
     )
 
 
@@ -223,6 +233,36 @@ class Recycle(Table):
     )
 
 
+class Resources(Table):
+    """What each process of a pool may have of the host. Absent: what the supervisor has."""
+
+    gpus: Annotated[int, Field(ge=0, le=16)] = Field(
+        default=0,
+        description="GPUs for each entity alone, out of [fleet] gpus; it sees no others.",
+        examples=[1],
+    )
+    cpus: Cpus | None = Field(
+        default=None, description="The CPUs that it may run on, as taskset lists them.", examples=["0-3"]
+    )
+    nice: Annotated[int, Field(ge=-20, le=19)] | None = Field(
+        default=None, description="Its niceness: 19 gives way to all others.", examples=[5]
+    )
+    open_files: Annotated[int, Field(ge=64, le=1 << 30)] | None = Field(
+        default=None, description="Files and connections that it may have open.", examples=[65536]
+    )
+    memory_max: ProcessMemory | None = Field(
+        default=None,
+        description="Private memory (RLIMIT_DATA) beyond which the kernel gives it none: a MemoryError, or "
+        "the end of the process.",
+        examples=["1GiB"],
+    )
+    user: Name | None = Field(
+        default=None,
+        description="The user that it runs as, with that user's groups. The supervisor keeps its own.",
+        examples=["worker"],
+    )
+
+
 class Pool(Table):
     """[pools.NAME]: entities NAME-1, NAME-2, … that run one Worker Program on one task queue."""
 
@@ -294,6 +334,9 @@ class Pool(Table):
     )
     rollout: Rollout = Field(
         default_factory=Rollout, description="How entities are replaced when code or settings change."
+    )
+    resources: Resources = Field(
+        default_factory=Resources, description="What each process of the pool may have of the host."
     )
 
 

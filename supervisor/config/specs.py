@@ -1,9 +1,13 @@
 """Config -> what the other processes are told: the values of `protocol/spec.py`. Decides nothing."""
 
-from typing import Literal
+from typing import Final, Literal
 
-from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, ProgramSpec, TlsSpec
+from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, Limits, ProgramSpec, TlsSpec
 from temporal_fleet.supervisor.config.settings import Config
+
+# Indices are those of nvidia-smi. A program's import is nobody's entity: a GPU that it took hold of could not
+# be used by any fork of it.
+_WITH_GPUS: Final = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def cluster_spec(config: Config, embedded_address: str | None = None) -> ClusterSpec:
@@ -33,7 +37,14 @@ def program_spec(config: Config, pool_name: str) -> ProgramSpec:
     return ProgramSpec(
         program=pool.program,
         path=str(pool.path),
-        env=dict(pool.env),
+        env={**(_WITH_GPUS if pool.resources.gpus else {}), **pool.env},
+        limits=Limits(
+            cpus=pool.resources.cpus,
+            nice=pool.resources.nice,
+            open_files=pool.resources.open_files,
+            memory_max=pool.resources.memory_max,
+            user=pool.resources.user,
+        ),
         workers=pool.workers,
         after_fork=pool.after_fork,
         data_converter=config.cluster.data_converter,
@@ -48,6 +59,7 @@ def entity_spec(
     *,
     entity: str,
     incarnation: int,
+    gpus: tuple[int, ...],
     supervisor_pid: int,
     cluster_address: str | None,
     log_format: Literal["console", "json"],
@@ -61,6 +73,7 @@ def entity_spec(
         supervisor_pid=supervisor_pid,
         cluster=cluster_spec(config, cluster_address),
         program=program_spec(config, pool_name),
+        gpus=gpus,
         drain=config.pools[pool_name].drain,
         orphan=config.fleet.orphan,
         log_format=log_format,

@@ -38,6 +38,7 @@ def template(
 #log_level = "info"                     # debug, info, warning or error
 #orphan = "30s"                         # how long entities work on when the supervisor is gone
 #memory_budget = "4GiB"                 # for all entities together; above it the largest evict executions
+#gpus = [0, 1]                          # those that entities get some of for themselves
 
 {_cluster(embedded, address)}
 [{table}]
@@ -82,6 +83,15 @@ def template(
 #[{table}.rollout]
 #max_surge = 1
 #max_unavailable = 0
+
+# What each process of the pool may have of the host; what is left out is as for the supervisor.
+#[{table}.resources]
+#gpus = 0                               # for each entity alone, out of [fleet] gpus
+#cpus = "0"                             # that it may run on: "0-3", "0,2,4-7"
+#nice = 5                               # 19 gives way to all others
+#open_files = 1024
+#memory_max = "1GiB"                    # private memory, beyond which the kernel gives none
+#user = "worker"                        # for its processes; the supervisor keeps its own
 """
 
 

@@ -1,14 +1,17 @@
-"""Durations and sizes as people write them (`"1m30s"`, `"400MiB"`), to numbers and back. Nothing else.
+"""Durations, sizes and lists of CPUs as people write them (`"1m30s"`, `"400MiB"`, `"0-3"`), to numbers and
+back. Nothing else.
 
 Strict on purpose: one way to write each unit, so that `"30"` is never taken for what it is not. What is
 refused is refused with the text that was probably meant.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 DURATION_PATTERN: Final = r"^([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$"
 SIZE_PATTERN: Final = r"^([0-9]{1,15})(TiB|GiB|MiB|KiB|B)$"
+CPUS_PATTERN: Final = r"^[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*$"
 LONGEST: Final = 1000 * 86_400.0
 """Seconds: the longest duration there is, 1000 days."""
 
@@ -35,7 +38,7 @@ _MEANT_SIZE: Final = {
 
 
 class UnitError(ValueError):
-    """The value is not a duration, or not a size; the text says what would be right."""
+    """The value is not a duration, size or list of CPUs; the text says what would be right."""
 
 
 def parse_duration(value: object) -> float:
@@ -91,6 +94,35 @@ def format_size(size: int) -> str:
         return "0B"
     unit = next(unit for unit, factor in _BYTES.items() if size % factor == 0)
     return f"{size // _BYTES[unit]}{unit}"
+
+
+def parse_cpus(value: object) -> tuple[int, ...]:
+    """The numbers of `"0,2,4-7"`, each once, in ascending order.
+
+    Raises UnitError for anything but a string of numbers and ranges with commas between them.
+    """
+    if not isinstance(value, str):
+        raise UnitError('must be a string with a list of CPUs, such as "0-3"')
+    if re.fullmatch(CPUS_PATTERN, value) is None or value.endswith("\n"):
+        raise UnitError('must be CPUs and ranges of them with commas between, such as "0-3" or "0,2,4-7"')
+    found: set[int] = set()
+    for part in value.split(","):
+        first, _, last = part.partition("-")
+        if last and int(last) < int(first):
+            raise UnitError(f'must name the lower CPU of a range first: "{last}-{first}"')
+        found.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(found))
+
+
+def format_cpus(cpus: Iterable[int]) -> str:
+    """The shortest text that `parse_cpus` reads as these numbers."""
+    ranges: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if ranges and cpu == ranges[-1][1] + 1:
+            ranges[-1][1] = cpu
+        else:
+            ranges.append([cpu, cpu])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def _as_string(value: object, unit: str, example: str) -> str:

@@ -17,12 +17,15 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from temporal_fleet.supervisor.config.units import (
+    CPUS_PATTERN,
     DURATION_PATTERN,
     LONGEST,
     SIZE_PATTERN,
     UnitError,
+    format_cpus,
     format_duration,
     format_size,
+    parse_cpus,
     parse_duration,
     parse_size,
 )
@@ -127,6 +130,29 @@ class Text:
         return {"type": "string", "pattern": self.pattern}
 
 
+class CpuList:
+    """CPUs as taskset(1) lists them, a tuple in ascending order once read."""
+
+    def read(self, value: object) -> tuple[int, ...]:
+        try:
+            return parse_cpus(value)
+        except UnitError as error:
+            refuse(str(error))
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.read,
+            serialization=core_schema.plain_serializer_function_ser_schema(format_cpus, when_used="json"),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string", "pattern": CPUS_PATTERN}
+
+
 class AbsolutePath:
     """A path, made absolute by the context."""
 
@@ -229,6 +255,9 @@ Duration = Annotated[float, DurationBetween()]
 PositiveDuration = Annotated[float, DurationBetween(minimum=0.001)]
 # Below what the smallest interpreter takes: a slip of the hand.
 MemorySize = Annotated[int, SizeFrom(minimum=16 << 20)]
+# An idle entity takes 72 MiB of private memory.
+ProcessMemory = Annotated[int, SizeFrom(minimum=128 << 20)]
+Cpus = Annotated[tuple[int, ...], CpuList()]
 FileSystemPath = Annotated[Path, AbsolutePath()]
 Program = Annotated[str, Text(_program, rf"^{_MODULE}(:{_ATTRIBUTE})?$")]
 Reference = Annotated[str, Text(_reference, rf"^{_MODULE}:{_ATTRIBUTE}$")]

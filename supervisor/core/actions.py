@@ -25,6 +25,7 @@ class Fork:
     incarnation: int
     pool: str
     fork_server: HelperKey
+    gpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ def fork_refused(draft: Draft, event: events.ForkRefused) -> None:
     entity = draft.life(event.entity, event.incarnation)
     if entity is None or entity.pid is not None:
         return
+    draft.act(Forget(Life(entity.id, entity.incarnation)))
     pool = _pool_of_version(draft, entity)
     if entity.state is State.DRAINING or pool is None:
         begin_anew(draft, entity)

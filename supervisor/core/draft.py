@@ -26,6 +26,7 @@ _OF_A_LIFE: dict[str, Any] = {
     "pid": None,
     "deadline": None,
     "load": Load(),
+    "gpus": (),
     "ready_at": None,
     "leaving": None,
     "recycle": "",

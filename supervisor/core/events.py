@@ -25,6 +25,8 @@ class Found:
     entity: str
     incarnation: int
     pid: int
+    gpus: tuple[int, ...] = ()
+    """That are its own."""
 
 
 @dataclass(frozen=True, slots=True)

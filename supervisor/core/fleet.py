@@ -99,6 +99,16 @@ class RecyclePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Gpus:
+    """`resources = { gpus = … }` of a pool."""
+
+    each: int = 0
+    """So many are one entity's own."""
+    devices: tuple[int, ...] = ()
+    """Of these: `[fleet] gpus`, or none where an entity needs none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """One `[pools.NAME]` as the core needs it."""
 
@@ -117,6 +127,7 @@ class Pool:
     memory: MemoryLimits = field(default_factory=MemoryLimits)
     recycle: RecyclePolicy = field(default_factory=RecyclePolicy)
     poison_after: int = 3
+    gpus: Gpus = Gpus()
     epoch: int = 0
     """Grows when the program is to be imported anew though its settings are the same."""
     turn: int = 0
@@ -234,6 +245,8 @@ class Entity:
     """starting: must be ready; draining: killed; backoff: next try."""
     heartbeat: float = 0.0
     load: Load = Load()
+    gpus: tuple[int, ...] = ()
+    """Indices of those that are this life's own."""
     ready_at: float | None = None
     leaving: Leaving | None = None
     crashes: tuple[float, ...] = ()

@@ -22,6 +22,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Pressure,
     Standing,
 )
+from temporal_fleet.supervisor.core.gpus import allotted
 from temporal_fleet.supervisor.core.states import Change, State
 
 KILL_AFTER_DRAIN = 5.0
@@ -40,7 +41,11 @@ _KILLED = frozenset({Leaving.HUNG, Leaving.STUCK, Leaving.BOOT_TIMEOUT, Leaving.
 
 
 def begin(draft: Draft, entity: Entity, pool: Pool) -> None:
-    """Arm the deadline, then fork: so that an entity stuck in boot is always killable."""
+    """Arm the deadline, then fork: so that an entity stuck in boot is always killable. Without the GPUs that
+    it needs the place goes on waiting."""
+    gpus = allotted(pool, draft.entities.values())
+    if gpus is None:
+        return
     incarnation = draft.incarnations.get(entity.id, 0) + 1
     draft.incarnations[entity.id] = incarnation
     draft.change(
@@ -52,10 +57,11 @@ def begin(draft: Draft, entity: Entity, pool: Pool) -> None:
         code=draft.helpers[pool.fork_server].code,
         forked_at=draft.now,
         drain=pool.drain,
+        gpus=gpus,
         deadline=draft.now + pool.boot,
         heartbeat=draft.now,
     )
-    draft.act(Fork(entity.id, incarnation, pool.name, pool.fork_server))
+    draft.act(Fork(entity.id, incarnation, pool.name, pool.fork_server, gpus))
 
 
 def forked(draft: Draft, event: events.Forked) -> None:
@@ -119,6 +125,7 @@ def found(draft: Draft, event: events.Found) -> None:
         incarnation=event.incarnation,
         pid=event.pid,
         forked_at=draft.now,
+        gpus=event.gpus,
         leaving=Leaving.SURVIVOR,
         reason="runs since an earlier supervisor; drains",
     )

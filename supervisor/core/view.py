@@ -11,6 +11,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Standing,
     effective,
 )
+from temporal_fleet.supervisor.core.gpus import why_it_waits
 from temporal_fleet.supervisor.core.ledger import find
 from temporal_fleet.supervisor.core.moves import is_outdated
 from temporal_fleet.supervisor.core.states import State
@@ -108,4 +109,4 @@ def _hold(fleet: Fleet, pool: Pool) -> str:
     server = fleet.helpers.get(pool.fork_server)
     if server is None or server.state is not HelperState.READY:
         return server.reason if server and server.reason else f"imports {pool.program.program}"
-    return fleet.cluster.hold(fleet.embedded)
+    return fleet.cluster.hold(fleet.embedded) or why_it_waits(pool, fleet.entities.values())

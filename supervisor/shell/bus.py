@@ -1,5 +1,6 @@
 """The entities' socket: a ROUTER. Frames in, messages out; garbage is counted and dropped."""
 
+import os
 from collections.abc import Iterator
 
 import zmq
@@ -7,7 +8,7 @@ import zmq
 from temporal_fleet.protocol.codec import SIZE_LIMIT, Decoder, encode
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.messages import EntityMessage, SupervisorMessage
-from temporal_fleet.protocol.rundir import RunDirectory, ipc, routing_id
+from temporal_fleet.protocol.rundir import RunDirectory, bus_of, ipc, routing_id
 
 AT_ONCE = 1000
 """Messages that are taken from one socket before the loop turns to the others."""
@@ -27,8 +28,26 @@ class Bus:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], paths: RunDirectory) -> None:
         self.socket = router(context)
         self.socket.bind(ipc(paths.bus))
+        self._paths = paths
+        self._admitted: set[int] = set()
         self.dropped = 0
         self._decoder = Decoder[EntityMessage](EntityMessage)
+
+    def admit(self, uid: int) -> None:
+        """Entities of another user: by a path of their own, where that user alone may connect.
+
+        Raises OSError.
+        """
+        if uid in self._admitted:
+            return
+        path = bus_of(self._paths.path, uid)
+        try:
+            self.socket.bind(ipc(path))
+        except zmq.ZMQError as error:
+            raise OSError(error.errno, str(error), str(path)) from error
+        path.chmod(0o600)
+        os.chown(path, uid, -1)
+        self._admitted.add(uid)
 
     def receive(self) -> Iterator[EntityMessage]:
         """What is there now. Not for ever: the rest of a flood is there the next time."""

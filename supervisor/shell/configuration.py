@@ -8,6 +8,7 @@ from typing import Literal
 
 from temporal_fleet.protocol.helpers import WatchCluster
 from temporal_fleet.protocol.spec import EntitySpec
+from temporal_fleet.supervisor.config.host import this_host
 from temporal_fleet.supervisor.config.pools import core_pools
 from temporal_fleet.supervisor.config.reader import Config, ConfigError, load
 from temporal_fleet.supervisor.config.specs import cluster_spec, entity_spec
@@ -73,12 +74,13 @@ class Configuration:
         settings = self.config.pools.get(pool)
         return settings.task_queue if settings is not None else ""
 
-    def entity_spec(self, pool: str, entity: str, incarnation: int) -> EntitySpec:
+    def entity_spec(self, pool: str, entity: str, incarnation: int, gpus: tuple[int, ...]) -> EntitySpec:
         return entity_spec(
             self.config,
             pool,
             entity=entity,
             incarnation=incarnation,
+            gpus=gpus,
             supervisor_pid=self._pid,
             cluster_address=self._address,
             log_format=self._log_format,
@@ -92,7 +94,7 @@ class Configuration:
         if self.config.path is None:
             raise ReloadRefused(("this fleet was started by `run` and has no file; use scale and restart",))
         try:
-            config = load(self.config.path, self._environment)
+            config = load(self.config.path, self._environment, this_host())
         except ConfigError as error:
             raise ReloadRefused(tuple(str(problem) for problem in error.problems)) from error
         fixed = [

@@ -17,6 +17,8 @@ import msgspec
 
 from temporal_fleet.protocol.channel import Channel, ChannelClosed
 from temporal_fleet.protocol.lifeline import die_with
+from temporal_fleet.protocol.spec import Limits
+from temporal_fleet.supervisor.shell.confinement import Confinement
 
 FORK_SERVER = "temporal_fleet.entity.forkserver"
 AGENT = "temporal_fleet.entity.agent"
@@ -40,31 +42,40 @@ class _Pair(Enum):
 class HelperProcess:
     """A fork server or the cluster agent.
 
-    Raises OSError when it cannot be spawned.
+    Raises OSError when it cannot be spawned, or not so confined.
     """
 
-    def __init__(self, module: str, union: Any, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, module: str, union: Any, environment: Mapping[str, str], limits: Limits | None = None
+    ) -> None:
+        confinement = Confinement(limits or Limits())
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._channel: Channel[Any] = Channel(ours, union)
         self._pair = _Pair.OPEN
         self._unsent: deque[msgspec.Struct] = deque()
         """What the pair had no room for: a few hundred forks at once, or a helper that stands still."""
+        obstacle, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             # -P: the working directory must not shadow what the helper imports.
             self._popen = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **environment},
+                env={**confinement.environment(), **environment},
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - one Python thread
+                preexec_fn=partial(_begin, confinement, os.getpid(), told),  # noqa: PLW1509 - one Python thread
             )
         except OSError:
             ours.close()
             raise
+        except subprocess.SubprocessError as error:
+            ours.close()
+            raise OSError(os.read(obstacle, 1000).decode()) from error
         finally:
             theirs.close()
+            os.close(obstacle)
+            os.close(told)
 
     @property
     def pid(self) -> int:
@@ -147,3 +158,13 @@ class HelperProcess:
         # What it said before can still be read; nothing more comes in.
         with contextlib.suppress(OSError):
             self._channel.socket.shutdown(socket.SHUT_RDWR)
+
+
+def _begin(confinement: Confinement, parent: int, obstacle: int) -> None:
+    """Between fork and exec. The kernel forgets at a change of user whom a process is to die with."""
+    try:
+        confinement.enter()
+    except (OSError, ValueError) as error:
+        os.write(obstacle, f"its `resources` cannot be had: {error}".encode())
+        raise
+    die_with(parent)

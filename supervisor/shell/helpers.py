@@ -169,7 +169,7 @@ class Helpers:
         if key == AGENT:
             return HelperProcess(AGENT_MODULE, FromAgent, {})
         assert program is not None
-        return HelperProcess(FORK_SERVER, FromForkServer, program.env)
+        return HelperProcess(FORK_SERVER, FromForkServer, program.env, program.limits)
 
     def _understand_all(
         self, key: HelperKey, life: int, said: list[FromForkServer | FromAgent]

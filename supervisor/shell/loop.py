@@ -247,7 +247,7 @@ class Loop:
             self._feed(self._performer.found_dead(found))
             return
         life = EntityLife(found.entity, found.incarnation)
-        self._feed(events.Found(found.entity, found.incarnation, found.process.pid))
+        self._feed(events.Found(found.entity, found.incarnation, found.process.pid, found.gpus))
         pidfd = self._children.watch_foreign(found.process, life)
         if pidfd is None:
             self._end(Ended(life, found.process.pid, None, None), life)

@@ -16,6 +16,7 @@ from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life
 from temporal_fleet.supervisor.shell.announcer import Announcer
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife
+from temporal_fleet.supervisor.shell.confinement import named
 from temporal_fleet.supervisor.shell.dead import Dead
 from temporal_fleet.supervisor.shell.estates import UNREAD, estate
 from temporal_fleet.supervisor.shell.evictions import Evictions
@@ -32,8 +33,8 @@ _log = structlog.get_logger()
 _SWEEPS = 5
 """One for the announcers, one for their entities, one that finds nobody; more for who lingers."""
 
-SpecMaker = Callable[[str, str, int], EntitySpec]
-"""(pool, entity, incarnation) -> everything that life needs."""
+SpecMaker = Callable[[str, str, int, tuple[int, ...]], EntitySpec]
+"""(pool, entity, incarnation, its GPUs) -> everything that life needs."""
 
 
 class Performer:
@@ -86,7 +87,9 @@ class Performer:
             case actions.Fork() if obstacle:
                 return [events.ForkRefused(action.entity, action.incarnation, obstacle)]
             case actions.Fork():
-                spec = self._make_spec(action.pool, action.entity, action.incarnation)
+                spec = self._make_spec(action.pool, action.entity, action.incarnation, action.gpus)
+                if reason := self._admit(spec):
+                    return [events.ForkRefused(action.entity, action.incarnation, reason)]
                 return self._helpers.fork(action.fork_server, spec)
             case actions.Welcome():
                 self._bus.send(
@@ -139,6 +142,21 @@ class Performer:
             case actions.Finish():
                 self.finished = True
         return []
+
+    def _admit(self, spec: EntitySpec) -> str:
+        """Let the user that a life runs as come to what is its own here. Why that cannot be; empty: it is
+        done."""
+        user = spec.program.limits.user
+        if user is None:
+            return ""
+        try:
+            account = named(user)
+            self._run.let_in()
+            self._bus.admit(account.uid)
+            self._run.make_files(spec.entity, spec.incarnation, account)
+        except OSError as error:
+            return f"{user} cannot be let into {self._run.paths.path}: {error}"
+        return ""
 
     def died(self, ended: Ended, life: EntityLife) -> events.Died:
         """The end of an entity, with what its black box and its stacks file tell."""

@@ -3,6 +3,7 @@
 Which file stands where is in protocol.rundir.
 """
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import psutil
 import structlog
 
 from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.process import ProcessIdentity, is_alive
 from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.supervisor.config.host import Account
 from temporal_fleet.supervisor.core.estate import Estate
 from temporal_fleet.supervisor.shell.estates import estate
 
@@ -34,6 +37,7 @@ class Survivor:
     entity: str
     incarnation: int
     process: ProcessIdentity
+    gpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,11 @@ class OwnedRunDirectory:
     def __init__(self, paths: RunDirectory) -> None:
         self.paths = paths
         _refuse_shared(paths.path.parent)
-        paths.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed([folder for folder in paths.path.parents if not folder.exists()]):
+            # Nobody sees what is in it, and who is let into ours can come to it.
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o711)
+        paths.path.mkdir(mode=0o700, exist_ok=True)
         # The link too, if it is one: another user's could lead us to a folder of ours that is none for us.
         for owner in (paths.path.lstat().st_uid, paths.path.stat().st_uid):
             if owner != os.geteuid():
@@ -67,22 +75,47 @@ class OwnedRunDirectory:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            holder = _text(paths.pid) or "unknown"
             os.close(self._lock)
             raise RunDirectoryTaken(
                 f"a fleet already runs in {paths.path} (its supervisor has PID {holder}); "
                 "stop it with `temporal-fleet stop`, or give this one another [fleet] name or run_dir"
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        paths.pid.write_text(f"{os.getpid()}\n")
+        paths.pid.chmod(0o644)
         paths.entities.mkdir(mode=0o700, exist_ok=True)
+        paths.entities.chmod(0o700)
 
     def release(self) -> None:
         """Give the directory up. The lock file stays: to unlink one that another process opens is a race."""
         if self._is_ours():
-            for socket in (self.paths.bus, self.paths.control, self.paths.events):
-                _remove(socket)
+            for file in (*self.paths.path.glob("*.sock"), self.paths.pid):
+                _remove(file)
         os.close(self._lock)
+
+    def users(self) -> set[int]:
+        """The user ids, other than ours, of those that entities of earlier supervisors ran as."""
+        found = set()
+        for _, _, path in self._boxes():
+            # One that finds its place taken removes its box, and leaves.
+            with contextlib.suppress(FileNotFoundError):
+                found.add(path.stat().st_uid)
+        return found - {os.geteuid()}
+
+    def let_in(self) -> None:
+        """Users of entities, so that they come to what is theirs by name. They see nothing else, and may make
+        and remove no file: none of them can put another file in the place of one of ours."""
+        for folder in (self.paths.path, self.paths.entities):
+            folder.chmod(0o711)
+
+    def make_files(self, entity: str, incarnation: int, user: Account) -> None:
+        """Of a life that is another user's, before its fork: it may make none. Raises OSError."""
+        for path in (self.paths.blackbox(entity, incarnation), self.paths.stacks(entity, incarnation)):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.fchown(descriptor, user.uid, user.gid)
+            finally:
+                os.close(descriptor)
 
     def _is_ours(self) -> bool:
         """Whether the directory at our path is the one that we locked: somebody may have removed it, and
@@ -136,8 +169,8 @@ class OwnedRunDirectory:
                 continue
             if contents is None:
                 self.forget(entity, incarnation)
-            elif is_alive(contents.process):
-                found.append(Survivor(entity, incarnation, contents.process))
+            elif is_alive(contents.process) and self._is_of_its_owner(entity, incarnation, contents):
+                found.append(Survivor(entity, incarnation, contents.process, contents.gpus))
             else:
                 found.append(Deceased(entity, incarnation, estate(contents)))
         return found
@@ -167,6 +200,14 @@ class OwnedRunDirectory:
                 reason=str(error),
             )
             raise
+
+    def _is_of_its_owner(self, entity: str, incarnation: int, contents: BlackBoxContents) -> bool:
+        """Whether who wrote the box runs that process: nobody has us end a process that is another's."""
+        try:
+            owner = self.paths.blackbox(entity, incarnation).stat().st_uid
+            return psutil.Process(contents.process.pid).uids().real == owner
+        except (OSError, psutil.Error):
+            return False
 
     def forget(self, entity: str, incarnation: int) -> None:
         """Remove the files of a life that nothing is to be recovered from (any more). The next supervisor
@@ -201,3 +242,11 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         _log.warning("cannot be removed", path=str(path), reason=error.strerror)
+
+
+def _text(path: Path) -> str:
+    """Empty where there is none."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""

@@ -25,11 +25,11 @@ def ask_for_stacks(paths: RunDirectory, children: Children, life: EntityLife) ->
     path = paths.stacks(life.entity, life.incarnation)
     pid = children.pid_of(life)
     try:
-        # Without the file it cannot take the signal yet, and would die of it.
         offset = path.stat().st_size
     except OSError:
         return None
-    if pid is None or not children.signal(life, DUMP_STACKS):
+    # Before it has written to the file it cannot take the signal yet, and would die of it.
+    if not offset or pid is None or not children.signal(life, DUMP_STACKS):
         return None
     return Dump(pid, path, offset)
 

@@ -86,6 +86,10 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     children = Children()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     bus = Bus(context, run.paths)
+    for uid in run.users():
+        # Of those that live on, each looks for us where it found the one before us.
+        run.let_in()
+        bus.admit(uid)
     control = Control(context, run.paths)
     helpers = Helpers(children, configuration.watch(), dev_server, log_format=chosen)
     announcer = Announcer(control, time.time)

@@ -171,7 +171,7 @@ def test_no_file_at_all(command: Command) -> None:
 def test_a_stale_run_directory_names_the_orphans(command: Command, run_dir: Path) -> None:
     run = RunDirectory(run_dir)
     run.entities.mkdir(parents=True)
-    run.lock.write_text("1\n")
+    run.lock.touch()
     run.control.touch()
     # This process stands in for an entity that outlived its supervisor: what matters is that it lives.
     BlackBoxWriter(run.blackbox("orders-1", 7), "orders-1", 7, own_identity())

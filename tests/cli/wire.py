@@ -60,7 +60,7 @@ def stand_in(run_dir: Path, answer: Answer, events: Iterable[EventReport] = ()) 
 def _serve(run: RunDirectory, answer: Answer, events: list[EventReport]) -> None:
     lock = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    run.pid.write_text(f"{os.getpid()}\n")
     decoder: codec.Decoder[ControlRequest] = codec.Decoder(ControlRequest)
     with zmq.Context() as context, context.socket(zmq.ROUTER) as control, context.socket(zmq.XPUB) as out:
         control.bind(ipc(run.control))

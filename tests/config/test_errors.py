@@ -41,7 +41,7 @@ def test_ten_different_errors_are_told_at_once() -> None:
         'a letter or digit first and last, such as "shop"',
         'fleet.toml:3: fleet.orphan = 30: must be a string with a unit, such as "30s"',
         "fleet.toml:4: fleet.colour: is no key of this table; there are name, run_dir, state_dir, "
-        "log_format, log_level, orphan, memory_budget",
+        "log_format, log_level, orphan, memory_budget, gpus",
         'fleet.toml:7: cluster.address = "http://temporal:7233": must be host:port without a scheme, '
         'such as "temporal:7233"',
         'fleet.toml:9: pools.orders.task_queue: is missing: set it, such as "orders"',
@@ -98,7 +98,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], Any]] = {
     "pools.a.recycle.max_age": (("pools", "a", "recycle", "max_age"), "1 day"),
     "pools.a.recycle.max_tasks": (("pools", "a", "recycle", "max_tasks"), 0),
     "pools.a.poison_after": (("pools", "a", "poison_after"), -1),
-    "pools.a.resources": (("pools", "a", "resources"), {"gpus": 1}),
+    "pools.a.resources.gpus": (("pools", "a", "resources", "gpus"), 1),
+    "pools.a.resources.cpus": (("pools", "a", "resources", "cpus"), "all"),
     "pools.b-1": (("pools", "b-1"), {"program": "b", "task_queue": "b"}),
     'pools."B c"': (("pools", "B c"), {"program": "b", "task_queue": "b"}),
 }
@@ -155,11 +156,7 @@ def test_an_unknown_key_is_told_with_the_one_that_was_meant(table: str, unknown:
     assert problem.value is None, "what stands under an unknown key may be a secret in the wrong place"
 
 
-def test_a_key_of_the_pool_that_nothing_obeys_yet_is_unknown() -> None:
-    assert "is no key of this table" in only_problem(f"{POOL}resources = 1\n").remedy
-
-
-@pytest.mark.parametrize("key", ["log_dir", "http", "gpus"])
+@pytest.mark.parametrize("key", ["log_dir", "http"])
 def test_a_key_of_the_fleet_that_nothing_obeys_yet_is_unknown(key: str) -> None:
     assert "is no key of this table" in only_problem(f"[fleet]\n{key} = 1\n{POOL}").remedy
 

@@ -46,6 +46,7 @@ def test_everything_of_an_entity(folder: Path) -> None:
         "orders",
         entity="orders-3",
         incarnation=7,
+        gpus=(),
         supervisor_pid=1,
         cluster_address=None,
         log_format="json",

@@ -19,6 +19,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Standing,
     effective,
 )
+from temporal_fleet.supervisor.core.gpus import why_it_waits
 from temporal_fleet.supervisor.core.restart import HEALTHY_AFTER, Policy, RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason
@@ -70,6 +71,7 @@ class Life:
     version: str
     server: HelperKey | None
     server_life: int
+    gpus: tuple[int, ...] = ()
     ordered: bool = False
     """The core told it to go, while it did not on its own."""
     ready_at: float | None = None
@@ -137,6 +139,7 @@ class Invariants:
         self._nobody_is_left_to_a_dead_fork_server(after)
         self._a_stall_is_nobodys_silence(event, actions)
         self._never_too_many(after, actions)
+        self._gpus_are_one_lifes_alone(after, actions)
         self._enough_stay_ready(before, event, after, actions)
         self._who_is_quiet_is_left_alone(before, event, after, actions)
         self.changes.check(before, event, after, actions)
@@ -155,8 +158,10 @@ class Invariants:
     ) -> None:
         self._clear_records(before, event, after, now)
         match event:
-            case events.Found(name, incarnation):
-                self.lives[name] = Life(incarnation, after.entities[name].pool, "", None, 0, ordered=True)
+            case events.Found(name, incarnation, _, gpus):
+                self.lives[name] = Life(
+                    incarnation, after.entities[name].pool, "", None, 0, gpus, ordered=True
+                )
                 self.incarnations[name] = max(incarnation, self.incarnations.get(name, 0))
             case events.BecameReady(name, incarnation):
                 life = self.lives.get(name)
@@ -370,8 +375,32 @@ class Invariants:
         )
         self.incarnations[fork.entity] = fork.incarnation
         self.lives[fork.entity] = Life(
-            fork.incarnation, fork.pool, pool.version, fork.fork_server, self.helpers[fork.fork_server]
+            fork.incarnation,
+            fork.pool,
+            pool.version,
+            fork.fork_server,
+            self.helpers[fork.fork_server],
+            fork.gpus,
         )
+
+    def _gpus_are_one_lifes_alone(self, after: Fleet, actions: tuple[act.Action, ...]) -> None:
+        """From the order to fork until its death is told; and nobody waits for what is free."""
+        given = [gpu for life in self.lives.values() for gpu in life.gpus]
+        assert len(given) == len(set(given)), f"a GPU is two entities' own: {self.lives}"
+        for fork in actions:
+            if isinstance(fork, act.Fork):
+                gpus = after.pools[fork.pool].gpus
+                assert len(fork.gpus) == gpus.each
+                assert set(fork.gpus) <= set(gpus.devices), f"{fork}: {gpus}"
+                self.seen["forked with GPUs"] += bool(fork.gpus)
+        everybody = after.entities.values()
+        for place in everybody:
+            assert place.gpus == (self.lives[place.id].gpus if place.is_live else ()), f"{place}"
+            pool = after.pools.get(place.pool)
+            if place.state is State.WAITING and pool and pool.gpus.each and why_it_waits(pool, everybody):
+                gpus = pool.gpus
+                assert len(set(gpus.devices) - set(given)) < gpus.each, f"{place} waits, and need not"
+                self.seen["waited for GPUs"] += 1
 
     def _never_too_many(self, after: Fleet, actions: tuple[act.Action, ...]) -> None:
         for name in {action.pool for action in actions if isinstance(action, act.Fork)}:

@@ -71,7 +71,8 @@ class RecoveryBooks:
                 case act.Forget(life):
                     assert life not in self.forgotten, f"{life} is forgotten twice"
                     assert life not in self.open, f"{life} is forgotten before it was recovered"
-                    assert isinstance(event, events.Died | events.FoundDead | events.Recovered)
+                    ends = events.Died | events.FoundDead | events.Recovered | events.ForkRefused
+                    assert isinstance(event, ends), f"{action} after {event}"
                     self.forgotten.add(life)
                     self.unheard.pop(life, None)
                 case act.Recover(life):

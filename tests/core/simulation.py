@@ -8,6 +8,7 @@ runs as long as you like; a failure names the seed that brings it back.
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random, randrange
 
 from temporal_fleet.protocol.exits import ExitCode
@@ -16,6 +17,7 @@ from temporal_fleet.supervisor.core.estate import Estate, Life
 from temporal_fleet.supervisor.core.fleet import (
     AGENT,
     Fleet,
+    Gpus,
     HelperKind,
     MemoryLimits,
     Phase,
@@ -51,16 +53,20 @@ REST_WITHIN = 2_000.0
 PEACE = 12.0
 """Seconds of rest after which nothing is on its way out any more."""
 _NAMES = ("orders", "billing", "mail")
+_GPUS_EACH = {"orders": {"a": 1, "b": 2}, "billing": {"a": 0, "b": 1}, "mail": {"a": 0, "b": 0}}
+"""Of an entity, by its pool and the last letter of the pool's digest."""
 
 
 def random_pool(random: Random, name: str) -> Pool:
     revision = random.choice(("r1", "r2", "r3"))
     surge, unavailable = random.choice(((1, 0), (1, 0), (0, 1), (2, 0), (2, 1), (1, 3)))
+    letter = random.choice("ab")
     return make_pool(
         name,
         random.choice((0, 1, 1, 2, 3, 5)),
         revision=revision,
-        digest=f"{revision}-{name}-{random.choice('ab')}",
+        digest=f"{revision}-{name}-{letter}/",
+        gpus=Gpus(_GPUS_EACH[name][letter]),
         rollout=Rollout(max_surge=surge, max_unavailable=unavailable),
         restart=RestartPolicy(
             policy=random.choice((Policy.ALWAYS, Policy.ALWAYS, Policy.ON_FAILURE, Policy.NEVER)),
@@ -85,11 +91,35 @@ def random_pool(random: Random, name: str) -> Pool:
 
 
 def random_pools(random: Random) -> dict[str, Pool]:
-    return {name: random_pool(random, name) for name in _NAMES if random.random() < 0.8}
+    return with_devices({name: random_pool(random, name) for name in _NAMES if random.random() < 0.8})
+
+
+def gpus_needed(pools: dict[str, Pool]) -> int:
+    """As few as a config may list: what the pools take, and the widest roll of one of them."""
+    surges = (min(p.rollout.max_surge, p.desired) * p.gpus.each for p in pools.values())
+    return sum(p.desired * p.gpus.each for p in pools.values()) + max(surges, default=0)
+
+
+def with_devices(pools: dict[str, Pool]) -> dict[str, Pool]:
+    devices = tuple(range(gpus_needed(pools)))
+    return {
+        name: replace(
+            pool,
+            digest=f"{pool.digest.partition('/')[0]}/{len(devices)}",
+            gpus=replace(pool.gpus, devices=devices),
+        )
+        if pool.gpus.each
+        else pool
+        for name, pool in pools.items()
+    }
 
 
 def varied(random: Random, pools: dict[str, Pool]) -> dict[str, Pool]:
     """A config a little different from the present one."""
+    return with_devices(_varied(random, pools))
+
+
+def _varied(random: Random, pools: dict[str, Pool]) -> dict[str, Pool]:
     if not pools or random.random() < 0.1:
         return random_pools(random)
     name = random.choice(sorted(pools))
@@ -102,7 +132,10 @@ def varied(random: Random, pools: dict[str, Pool]) -> dict[str, Pool]:
         case 2:
             return {**pools, name: replace(pools[name], desired=pool.desired)}
         case 3:
-            return {**pools, name: replace(pools[name], revision=pool.revision, digest=pool.digest)}
+            return {
+                **pools,
+                name: replace(pools[name], revision=pool.revision, digest=pool.digest, gpus=pool.gpus),
+            }
         case _:
             kept = replace(
                 pools[name],
@@ -227,6 +260,11 @@ def reload(world: World) -> None:
 def scale(world: World) -> None:
     name = world.random.choice((*_NAMES, "nowhere"))
     size = world.random.choice((-1, 0, 1, 2, 4, 6))
+    if pool := world.fleet.pools.get(name):
+        scaled = {**world.fleet.pools, name: replace(pool, desired=size)}
+        if pool.gpus.each and gpus_needed(scaled) > len(pool.gpus.devices):
+            # No config would have it.
+            return
     world.request(lambda request: events.ScaleRequested(request, {name: size}))
 
 
@@ -285,6 +323,10 @@ def come_to_rest(world: World) -> None:
         if helper.key == AGENT and helper.hung:
             world.kill_helper(helper)
     world.turn_cluster(ClusterIs.UP)
+    for place in tuple(world.fleet.entities.values()):
+        # A quiet one keeps its GPUs, and another may wait for them for ever.
+        if place.state is State.QUIET and place.gpus:
+            world.request(partial(events.RestartRequested, target=place.id))
     _settle(world)
     if not _all_work(world.fleet):
         world.invariants.seen["rest with places given up"] += 1

@@ -63,6 +63,7 @@ class EntityProcess:
     reaped: bool = False
     cached: int = 0
     activities: int = 0
+    gpus: tuple[int, ...] = ()
     leaked: int = 0
     """Bytes that no eviction brings back."""
     tasks: int = 0
@@ -191,7 +192,8 @@ class World:
         self.supervisors += 1
         self.deliver(events.Started(pools, self.random.choice(BUDGETS), self.saved))
         finds: list[events.Event] = [
-            events.Found(process.entity, process.incarnation, process.pid) for process in self.living()
+            events.Found(process.entity, process.incarnation, process.pid, process.gpus)
+            for process in self.living()
         ]
         finds += [events.FoundDead(life.entity, life.incarnation, box) for life, box in self.boxes.items()]
         self.random.shuffle(finds)
@@ -424,7 +426,9 @@ class World:
             self.soon(self.deliver, events.ForkRefused(order.entity, order.incarnation, "out of processes"))
             return
         pool = self.fleet.pools.get(order.pool)
-        process = EntityProcess(order.entity, order.incarnation, next(self._pids), pool)
+        process = EntityProcess(order.entity, order.incarnation, next(self._pids), pool, gpus=order.gpus)
+        shared = [p for p in self.living() if set(p.gpus) & set(order.gpus)]
+        assert not shared, f"{order} gets what {shared} has"
         twins = [p for p in self.living() if p.entity == order.entity]
         assert not twins, f"{order.entity}: {order.incarnation} comes while {twins} live"
         self.entities[order.entity, order.incarnation] = process

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from temporal_fleet.protocol.helpers import Forked, ForkEntity, FromForkServer
-from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, ProgramSpec
+from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, Limits, ProgramSpec
 from temporal_fleet.supervisor.shell.helper_process import HelperGone, HelperProcess
 from tests.waiting import wait_until
 
@@ -158,3 +158,17 @@ def test_it_gets_no_descriptor_of_ours_but_its_end() -> None:
             return {0, 1, 2} < numbers and len(numbers) == 4
 
         wait_until(only_its_own, what="three streams and the pair")
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(user="no-such-user"), "there is no user no-such-user"),
+        (Limits(cpus=(9999,)), "its `resources` cannot be had: .*Invalid argument"),
+    ],
+)
+def test_one_that_cannot_be_confined_is_not_started_and_says_why(limits: Limits, reason: str) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    with pytest.raises(OSError, match=reason):
+        HelperProcess("tests.shell.helpers.deaf", FromForkServer, {}, limits)
+    assert set(Path("/proc/self/fd").iterdir()) == before

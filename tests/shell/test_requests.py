@@ -90,7 +90,7 @@ class Desk:
     @property
     def drain(self) -> float:
         """Of an entity that is forked now."""
-        return self.configuration.entity_spec("orders", "orders-1", 1).drain
+        return self.configuration.entity_spec("orders", "orders-1", 1, ()).drain
 
 
 @pytest.fixture

@@ -35,11 +35,10 @@ from temporal_fleet.supervisor.shell.run_directory import (
 )
 from tests.shell.holdings import cached_execution, held_activity
 from tests.shell.processes import SLEEP, ended_after, identity, shell, without_descriptors
+from tests.users import as_root, nobody
 from tests.waiting import wait_until
 
 NOBODY = 65534
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
 
 
 @contextmanager
@@ -69,7 +68,7 @@ def test_a_second_owner_is_told_of_the_first(tmp_path: Path) -> None:
         with pytest.raises(RunDirectoryTaken, match=f"PID {os.getpid()}.*temporal-fleet stop"):
             OwnedRunDirectory(RunDirectory(tmp_path / "run"))
         # Nor did asking cost the first one anything.
-        assert (tmp_path / "run" / "lock").read_text().strip() == str(os.getpid())
+        assert (tmp_path / "run" / "supervisor.pid").read_text().strip() == str(os.getpid())
     with owned(tmp_path / "run"):
         pass
 
@@ -92,7 +91,7 @@ def test_one_whose_owner_was_killed_is_taken_over(tmp_path: Path) -> None:
         owner.kill()
         owner.wait()
     with owned(tmp_path / "run") as run:
-        assert run.paths.lock.read_text().strip() == str(os.getpid())
+        assert run.paths.pid.read_text().strip() == str(os.getpid())
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["entities", "lock"]
 
 
@@ -306,3 +305,27 @@ def test_a_folder_in_tmp_that_others_may_change_is_no_place_for_it(tmp_path: Pat
         OwnedRunDirectory(RunDirectory(theirs / "shop"))
     theirs.chmod(0o700)
     OwnedRunDirectory(RunDirectory(theirs / "shop")).release()
+
+
+@as_root
+def test_another_user_has_the_files_of_its_life_and_no_say_over_other_processes(tmp_path: Path) -> None:
+    """Its box may name any process, and the supervisor ends those that boxes name."""
+    alive = shell(SLEEP)
+    with ended_after(alive), owned(tmp_path / "run") as run:
+        assert run.users() == set()
+        run.make_files("orders-1", 1, nobody())
+        box, stacks = run.paths.blackbox("orders-1", 1), run.paths.stacks("orders-1", 1)
+        for file in (box, stacks):
+            assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (NOBODY, 0o600)
+        with pytest.raises(FileExistsError):
+            run.make_files("orders-1", 1, nobody())
+        run.let_in()
+        assert {stat.S_IMODE(f.stat().st_mode) for f in (run.paths.path, run.paths.entities)} == {0o711}
+        BlackBoxWriter(box, "orders-1", 1, identity(alive), (3, 5))
+        assert run.users() == {NOBODY}
+        assert run.inherited() == [Deceased("orders-1", 1, NOTHING)]
+        os.chown(box, 0, 0)
+        assert run.inherited() == [Survivor("orders-1", 1, identity(alive), (3, 5))]
+    with owned(tmp_path / "run") as run:
+        assert stat.S_IMODE(run.paths.path.stat().st_mode) == 0o700
+        assert stat.S_IMODE(run.paths.entities.stat().st_mode) == 0o700
