@@ -6,9 +6,10 @@ import asyncio
 import json
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
@@ -25,6 +26,8 @@ ENTITIES = 3
 UNDER_WAY = 6
 """Voyages at a time."""
 AGENT = "temporal_fleet.entity.agent"
+
+Kind = TypeVar("Kind")
 
 # The kills come from outside: whoever was in hand at three of them is no poison.
 POOL = (
@@ -48,10 +51,6 @@ class Operator:
         self._editions = editions
         self._chance = chance
         self._edition = 0
-        self.done: list[str] = []
-        self.write_code()
-
-    async def change(self) -> None:
         changes: list[Callable[[], Awaitable[None]]] = [
             self._new_code,
             self._roll_with_a_death,
@@ -66,7 +65,13 @@ class Operator:
             self._several_at_once,
             self._kill,
         ]
-        chosen = self._chance.choice(changes)
+        self._changes = _again_and_again(changes, chance)
+        self._victims = _again_and_again(["entity", "fork server", "agent"], chance)
+        self.done: list[str] = []
+        self.write_code()
+
+    async def change(self) -> None:
+        chosen = next(self._changes)
         self.done.append(chosen.__name__.strip("_"))
         await chosen()
 
@@ -145,7 +150,7 @@ class Operator:
             "fork server": [process.pid for process in helpers if FORK_SERVER in command_line(process)],
             "agent": [process.pid for process in helpers if AGENT in command_line(process)],
         }
-        kind = self._chance.choice(list(kinds))
+        kind = next(self._victims)
         if not kinds[kind]:
             return
         victim = self._chance.choice(sorted(kinds[kind]))
@@ -165,6 +170,12 @@ class Operator:
         found = re.search(rf"\b{name} = (\d+)", self._fleet.config.read_text())
         assert found is not None
         return found[1]
+
+
+def _again_and_again(kinds: Sequence[Kind], chance: random.Random) -> Iterator[Kind]:
+    """Each of them once in random order, then again: none is left out for long."""
+    while True:
+        yield from chance.sample(kinds, k=len(kinds))
 
 
 @contextmanager
