@@ -5,6 +5,9 @@ in those milliseconds, activities too, nobody has, and each would wait for its s
 is a best effort: a Cluster that is away ends it, and it never keeps an entity for longer than it has. How a
 Worker shuts down is in worker; what dead ones had in hand is the agent's matter.
 
+A Cluster that itself ends the polls of a Worker that shuts down (frontend.enableCancelWorkerPollsOnShutdown,
+server 1.32) is no cure: the core's pollers then receive for longer than its stream lives, and drop more.
+
 Not found: the task of an execution that this entity never had in its cache, and a standalone activity.
 """
 
