@@ -70,6 +70,8 @@ class EntityReport(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int = 0
     unrecorded: int = 0
     """Activities and executions that its black box had no room for."""
+    gpus: tuple[int, ...] = ()
+    """Indices of those that are its own."""
 
 
 class SuspectReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -138,6 +138,7 @@ def _entity(
         reason=entity_reason(fleet, entity),
         tasks=current.tasks if current else 0,
         unrecorded=current.unrecorded if current else 0,
+        gpus=entity.gpus,
     )
 
 
