@@ -19,6 +19,7 @@ from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.process import ProcessIdentity, is_alive
 from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.protocol.signals import NOT_YET
 from temporal_fleet.supervisor.config.host import Account
 from temporal_fleet.supervisor.core.estate import Estate
 from temporal_fleet.supervisor.shell.estates import estate
@@ -110,8 +111,12 @@ class OwnedRunDirectory:
 
     def make_files(self, entity: str, incarnation: int, user: Account) -> None:
         """Of a life that is another user's, before its fork: it may make none. Raises OSError."""
-        for path in (self.paths.blackbox(entity, incarnation), self.paths.stacks(entity, incarnation)):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        files = {
+            self.paths.blackbox(entity, incarnation): 0o600,
+            self.paths.stacks(entity, incarnation): NOT_YET,
+        }
+        for path, mode in files.items():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             try:
                 os.fchown(descriptor, user.uid, user.gid)
             finally:

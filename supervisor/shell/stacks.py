@@ -3,11 +3,12 @@
 An entity appends them to its stacks file when it gets the signal.
 """
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from temporal_fleet.protocol.rundir import RunDirectory
-from temporal_fleet.protocol.signals import DUMP_STACKS
+from temporal_fleet.protocol.signals import DUMP_STACKS, TAKES_SIGNAL
 from temporal_fleet.supervisor.shell.children import Children, EntityLife
 
 
@@ -25,13 +26,13 @@ def ask_for_stacks(paths: RunDirectory, children: Children, life: EntityLife) ->
     path = paths.stacks(life.entity, life.incarnation)
     pid = children.pid_of(life)
     try:
-        offset = path.stat().st_size
+        found = path.stat()
     except OSError:
         return None
-    # Before it has written to the file it cannot take the signal yet, and would die of it.
-    if not offset or pid is None or not children.signal(life, DUMP_STACKS):
+    is_deadly = stat.S_IMODE(found.st_mode) != TAKES_SIGNAL
+    if is_deadly or pid is None or not children.signal(life, DUMP_STACKS):
         return None
-    return Dump(pid, path, offset)
+    return Dump(pid, path, found.st_size)
 
 
 def read_stacks(dump: Dump) -> str:

@@ -315,8 +315,8 @@ def test_another_user_has_the_files_of_its_life_and_no_say_over_other_processes(
         assert run.users() == set()
         run.make_files("orders-1", 1, nobody())
         box, stacks = run.paths.blackbox("orders-1", 1), run.paths.stacks("orders-1", 1)
-        for file in (box, stacks):
-            assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (NOBODY, 0o600)
+        for file, mode in ((box, 0o600), (stacks, 0o200)):
+            assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (NOBODY, mode)
         with pytest.raises(FileExistsError):
             run.make_files("orders-1", 1, nobody())
         run.let_in()
