@@ -6,7 +6,7 @@ is a best effort: a Cluster that is away ends it, and it never keeps an entity f
 Worker shuts down is in worker; what dead ones had in hand is the agent's matter.
 
 A Cluster that itself ends the polls of a Worker that shuts down (frontend.enableCancelWorkerPollsOnShutdown,
-server 1.32) is no cure: the core's pollers then receive for longer than its stream lives, and drop more.
+server 1.32) is no cure: the core's stream ends before its pollers do all the same.
 
 Not found: the task of an execution that this entity never had in its cache, and a standalone activity.
 """
@@ -52,7 +52,8 @@ R = TypeVar("R")
 
 _ASKED = 1000
 """Executions at most, the most recently active."""
-_AT_ONCE = 8
+_AT_ONCE = 4
+"""Whose tasks were not dropped must not wait for who asks after those that were."""
 _OF_LATE = 10.0
 """Seconds before the shutdown in which an execution of another entity was active."""
 _AGAIN = 0.5
