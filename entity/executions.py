@@ -4,13 +4,15 @@ The table alone. Who sees the tasks is in recorder, who sees the activations in 
 have to go is in evictor.
 """
 
-from time import time
+from collections import deque
+from time import monotonic, time
 from typing import Any
 
 from temporal_fleet.protocol.blackbox import BlackBoxWriter, ExecutionEntry
 from temporal_fleet.protocol.holdings import CachedExecution, ExecutionState
 
 _RUNNING, _BLOCKED = ExecutionState.RUNNING, ExecutionState.BLOCKED
+_RESURRECTED = 10_000
 _CLOSINGS = {
     "complete_workflow_execution",
     "continue_as_new_workflow_execution",
@@ -26,6 +28,7 @@ class Execution:
     __slots__ = (
         "_box",
         "_catching_up",
+        "_coming_since",
         "closed",
         "history_events",
         "last_activity",
@@ -36,7 +39,9 @@ class Execution:
         "workflow_type",
     )
 
-    def __init__(self, run_id: str, workflow_id: str, workflow_type: str, box: BlackBoxWriter) -> None:
+    def __init__(
+        self, run_id: str, workflow_id: str, workflow_type: str, box: BlackBoxWriter, *, replays: bool = False
+    ) -> None:
         self.run_id = run_id
         self.workflow_id = workflow_id
         self.workflow_type = workflow_type
@@ -45,6 +50,7 @@ class Execution:
         self.history_events = 0
         self.replayed_events = 0
         self._catching_up = True
+        self._coming_since = monotonic() if replays else None
         self.local_activities: set[int] = set()
         """In flight: its Workflow Task stays in hand."""
         self._box: ExecutionEntry = box.hold_execution(
@@ -82,6 +88,15 @@ class Execution:
                 self.closed = True
                 self.local_activities.clear()
 
+    def came_back_in(self) -> float | None:
+        """Seconds that its resurrection took, told once: when it is at the end of its history again. None: it
+        is not, it began here, or it was told."""
+        if self._coming_since is None or self._catching_up:
+            return None
+        took = monotonic() - self._coming_since
+        self._coming_since = None
+        return took
+
     def mark(self, state: ExecutionState) -> None:
         """Something happened to it just now."""
         self.last_activity = now = time()
@@ -106,6 +121,8 @@ class Executions:
         """Executions that left the cache before they were closed."""
         self.resurrections = 0
         """Executions that came into the cache with a history."""
+        self.resurrected: deque[float] = deque(maxlen=_RESURRECTED)
+        """Seconds that each took, until somebody takes them out."""
         self._box = box
         self._cached: dict[str, Execution] = {}
         self._running: set[str] = set()
@@ -132,7 +149,9 @@ class Executions:
             else:
                 # The SDK will refuse it: there is nothing that it could run.
                 return
-            self._cached[run_id] = Execution(run_id, start.workflow_id, start.workflow_type, self._box)
+            self._cached[run_id] = Execution(
+                run_id, start.workflow_id, start.workflow_type, self._box, replays=activation.is_replaying
+            )
             self.resurrections += activation.is_replaying
         elif run_id not in self._running:
             execution.mark(_RUNNING)
@@ -143,6 +162,8 @@ class Executions:
         execution = self._cached.get(run_id)
         if execution is None:
             return
+        if (took := execution.came_back_in()) is not None:
+            self.resurrected.append(took)
         if execution.local_activities:
             execution.mark(_RUNNING)
         else:

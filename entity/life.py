@@ -27,6 +27,7 @@ from temporal_fleet.entity.evictor import Evictor
 from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.link import Link
 from temporal_fleet.entity.logs import CORE_LOGGER, CoreNoise, LogLevels, configure_logging
+from temporal_fleet.entity.metrics import EntityMetrics
 from temporal_fleet.entity.program import LoadedProgram, client_plugins, worker_arguments
 from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.references import ProgramError, resolve, summary
@@ -162,7 +163,9 @@ class _Life:
         # Whoever forked us may have held signals back until we can take them.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._link = Link(spec, self, self._loop)
-        self._vitals = Vitals(spec.program.task_queue)
+        files = RunDirectory(spec.run_dir)
+        self._metrics = EntityMetrics(files.metrics(spec.entity), spec.entity, spec.incarnation)
+        self._vitals = Vitals(spec.program.task_queue, self._metrics)
         self._executions = Executions(box)
         self._evictor = Evictor(self._executions, self._request_eviction)
         self._errands: set[asyncio.Task[None]] = set()
@@ -191,6 +194,8 @@ class _Life:
         return _Ending(code, f"drained: {cause.value}")
 
     def close(self) -> None:
+        self._measure()
+        self._metrics.close()
         self._link.close()
 
     def drain_ordered(self) -> None:
@@ -257,6 +262,7 @@ class _Life:
         pulse = asyncio.create_task(self._pulse())
         # The pulse ends by an error alone, and without it the entity would be killed for a hang.
         await _first(work, pulse)
+        self._vitals.drain()
         for task in self._errands:
             task.cancel()
         if pulse.done():
@@ -335,6 +341,7 @@ class _Life:
         next_beat = self._loop.time() + _HEARTBEAT_INTERVAL
         while True:
             pause = self._vitals.drain()
+            self._metrics.write(self._loop.time())
             await asyncio.sleep(min(pause, max(0.0, next_beat - self._loop.time())))
             if self._loop.time() >= next_beat:
                 self._beat()
@@ -351,6 +358,7 @@ class _Life:
 
     def _beat(self) -> None:
         self._vitals.drain()
+        self._measure()
         executions = self._executions
         recorder = self._worker.recorder if self._worker else None
         self._link.heartbeat(
@@ -368,6 +376,19 @@ class _Life:
                 unrecorded=self._box.unrecorded,
             )
         )
+
+    def _measure(self) -> None:
+        """What of ours only grows, for whoever looks at rates."""
+        executions = self._executions
+        recorder = self._worker.recorder if self._worker else None
+        for name, so_far, help in (
+            ("evictions", executions.evictions, "Executions that left the cache before they were closed"),
+            ("resurrections", executions.resurrections, "Executions that came into the cache with a history"),
+            ("tasks", recorder.tasks if recorder else 0, "Workflow, activity and Nexus tasks taken"),
+        ):
+            self._metrics.count(name, so_far, help)
+        while executions.resurrected:
+            self._metrics.resurrected(executions.resurrected.popleft())
 
     def _overdue(self) -> None:
         """Activities run on although they were cancelled. A supervisor kills such an entity; an orphan has to

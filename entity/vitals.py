@@ -1,8 +1,11 @@
-"""How an entity polls, read from the SDK's own metrics. No judgement, no sending."""
+"""How an entity polls, read from the SDK's own metrics; all of them go on to be measured. No judgement, no
+sending."""
 
 from collections.abc import Sequence
 
-from temporalio.runtime import BufferedMetricUpdate, MetricBuffer
+from temporalio.runtime import BufferedMetricUpdate, MetricBuffer, MetricBufferDurationFormat
+
+from temporal_fleet.entity.metrics import EntityMetrics
 
 BUFFER_SIZE = 4096
 """Updates between two drains. Each costs about 90 bytes of every entity's memory, used or not."""
@@ -17,8 +20,9 @@ _POLLERS = "temporal_num_pollers"
 class Vitals:
     """Folds the SDK's metric updates of one Task Queue into the number of its pollers."""
 
-    def __init__(self, task_queue: str) -> None:
-        self.buffer = MetricBuffer(BUFFER_SIZE)
+    def __init__(self, task_queue: str, metrics: EntityMetrics) -> None:
+        self.buffer = MetricBuffer(BUFFER_SIZE, MetricBufferDurationFormat.SECONDS)
+        self._metrics = metrics
         self._task_queue = task_queue
         self._pollers: dict[str, int] = {}
 
@@ -27,6 +31,7 @@ class Vitals:
         updates = self._retrieve()
         for update in updates:
             self._take(update)
+            self._metrics.take(update)
         return _BUSY_INTERVAL if len(updates) > _CROWDED else _QUIET_INTERVAL
 
     def polls(self, poller_types: frozenset[str]) -> bool:

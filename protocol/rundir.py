@@ -9,6 +9,7 @@ RUN_DIR/events.sock             PUB: events
 RUN_DIR/incarnations.json       the last incarnation of each entity id
 RUN_DIR/entities/ID.N.blackbox  what must survive the death of incarnation N of entity ID
 RUN_DIR/entities/ID.N.stacks    where incarnation N writes its Python stacks when asked
+RUN_DIR/entities/ID.metrics     what every life of entity ID measured: each goes on from the one before it
 """
 
 from pathlib import Path
@@ -51,6 +52,9 @@ class RunDirectory:
 
     def stacks(self, entity: str, incarnation: int) -> Path:
         return self.entities / f"{routing_id(entity, incarnation)}.stacks"
+
+    def metrics(self, entity: str) -> Path:
+        return self.entities / f"{entity}.metrics"
 
 
 def bus_of(run_dir: Path, uid: int) -> Path:

@@ -13,6 +13,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from temporal_fleet.entity.evictor import Evictor
 from temporal_fleet.entity.executions import Executions
+from temporal_fleet.entity.metrics import EntityMetrics
 from temporal_fleet.entity.options import settle
 from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.sticky import StickyQueue
@@ -111,7 +112,9 @@ async def running_cache(
     settle(configuration, program, validated=False, executions=executions)
     recorder = Recorder(box, executions, StickyQueue(client, box))
     spec = entity_spec(folder, program, ClusterSpec(), drain=0.0)
-    worker = EntityWorker(spec, configuration, client, Vitals(queue), recorder)
+    worker = EntityWorker(
+        spec, configuration, client, Vitals(queue, EntityMetrics(folder / "metrics", "orders-1", 1)), recorder
+    )
     async with worker._worker:
         evictor = Evictor(executions, worker.request_eviction)
         yield Cache(client, queue, executions, worker, evictor, path)

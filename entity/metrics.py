@@ -1,0 +1,148 @@
+"""What an entity measures: every metric of the SDK, those that its program records through it, and a few of
+our own, folded into numbers and left in the entity's file. Where that stands, and that a life goes on from
+what the one before counted, is in protocol.metrics. No judgement, no sending.
+"""
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from pathlib import Path
+
+from temporalio.runtime import (
+    BUFFERED_METRIC_KIND_COUNTER,
+    BUFFERED_METRIC_KIND_GAUGE,
+    BufferedMetricUpdate,
+)
+
+from temporal_fleet.protocol.errors import PeerRubbish
+from temporal_fleet.protocol.metrics import Meter, MetricsFile, encode_metrics, read_metrics, write_metrics
+
+SERIES = 2000
+"""At most, of all metrics together: a program with an order's number in a label must not fill memory."""
+WRITE_EVERY = 2.0
+"""Seconds. What was counted since the last time is lost by a kill."""
+
+_OURS = "temporal_fleet_"
+_LAST_WRITE_WITHIN = 1.0
+
+# Those of the SDK's own exporter for Prometheus, in seconds.
+_LATENCY = (0.05, 0.1, 0.5, 1.0, 2.5, 10.0)
+_ACTIVITY = (0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)
+_SCHEDULE_TO_START = (0.1, 0.5, 1.0, 5.0, 10.0, 100.0, 1000.0)
+_WORKFLOW_TASK = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_WORKFLOW = (0.1, 0.5, 1, 1.5, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 30_600, 86_400)
+_BUCKETS = {
+    "temporal_activity_execution_latency": _ACTIVITY,
+    "temporal_activity_schedule_to_start_latency": _SCHEDULE_TO_START,
+    "temporal_workflow_endtoend_latency": _WORKFLOW,
+    "temporal_workflow_task_execution_latency": _WORKFLOW_TASK,
+    "temporal_workflow_task_replay_latency": _WORKFLOW_TASK,
+    "temporal_workflow_task_schedule_to_start_latency": _SCHEDULE_TO_START,
+}
+_MILLISECONDS = tuple(1000 * bound for bound in _LATENCY)
+"""For what a program records in whole milliseconds."""
+
+_RESURRECTION = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+_logger = logging.getLogger(__name__)
+
+
+class EntityMetrics:
+    """For the event loop of one life."""
+
+    def __init__(self, path: Path, entity: str, incarnation: int) -> None:
+        self._path = path
+        self._entity = entity
+        self._incarnation = incarnation
+        self._meter = Meter(SERIES)
+        self._counted: dict[str, int] = {}
+        """Of our own counters: how far this life was when it was last told."""
+        self._thread = ThreadPoolExecutor(1, "metrics")
+        self._writing: Future[None] | None = None
+        self._due = 0.0
+        self._changed = False
+        self._troubled = False
+        try:
+            former = read_metrics(path)
+        except FileNotFoundError:
+            return
+        except (OSError, PeerRubbish) as error:
+            _logger.warning("its metrics begin anew: %s", error)
+            return
+        self._meter.inherit(former.families)
+        self._meter.dropped = former.dropped
+
+    def take(self, update: BufferedMetricUpdate) -> None:
+        metric = update.metric
+        self._changed = True
+        if metric.name.startswith(_OURS):
+            # A program must not speak for the fleet.
+            self._meter.dropped += 1
+            return
+        labels = {key: _text(value) for key, value in update.attributes.items()}
+        about = {"help": metric.description or "", "unit": metric.unit or ""}
+        if metric.kind == BUFFERED_METRIC_KIND_COUNTER:
+            self._meter.add(metric.name, labels, update.value, **about)
+        elif metric.kind == BUFFERED_METRIC_KIND_GAUGE:
+            self._meter.put(metric.name, labels, update.value, **about)
+        else:
+            buckets = _MILLISECONDS if metric.unit == "ms" else _BUCKETS.get(metric.name, _LATENCY)
+            self._meter.observe(metric.name, labels, update.value, buckets, **about)
+
+    def count(self, name: str, so_far: int, help: str) -> None:
+        """A counter of our own, by how far it has come in this life."""
+        grown = so_far - self._counted.get(name, 0)
+        self._counted[name] = so_far
+        self._meter.add(f"{_OURS}entity_{name}", {}, grown, help=help)
+        self._changed = self._changed or grown > 0
+
+    def resurrected(self, seconds: float) -> None:
+        help = "From the task that brings an evicted execution back until it is replayed and answered"
+        self._meter.observe(f"{_OURS}resurrection_duration", {}, seconds, _RESURRECTION, help=help, unit="s")
+
+    def write(self, now: float) -> None:
+        """If it is time to, and there is something new. In a thread: a disk that stands still must not hold
+        up the event loop, whose silence would be a hang."""
+        if not self._changed or now < self._due or not self._is_written():
+            return
+        self._due = now + WRITE_EVERY
+        self._changed = False
+        # Taken now: the loop goes on counting.
+        snapshot = self._encoded()
+        self._writing = self._thread.submit(write_metrics, self._path, snapshot)
+
+    def close(self) -> None:
+        """Write the last of it, if the disk takes it."""
+        if self._writing is not None:
+            wait_for([self._writing], _LAST_WRITE_WITHIN)
+        if self._is_written():
+            last = self._thread.submit(write_metrics, self._path, self._encoded())
+            wait_for([last], _LAST_WRITE_WITHIN)
+        self._thread.shutdown(wait=False)
+
+    def _encoded(self) -> bytes:
+        return encode_metrics(
+            MetricsFile(
+                entity=self._entity,
+                incarnation=self._incarnation,
+                families=self._meter.families(),
+                dropped=self._meter.dropped,
+            )
+        )
+
+    def _is_written(self) -> bool:
+        """Whether the last one is. What became of it is told when it changes."""
+        if self._writing is None:
+            return True
+        if not self._writing.done():
+            return False
+        error = self._writing.exception()
+        self._writing = None
+        if error is not None and not self._troubled:
+            _logger.warning("its metrics cannot be written, and stay as they are: %s", error)
+        self._troubled = error is not None
+        return True
+
+
+def _text(value: str | int | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

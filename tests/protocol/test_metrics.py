@@ -1,0 +1,135 @@
+"""Metrics: what a meter counts, what one life inherits from another, and the file between them."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from temporal_fleet.protocol.errors import PeerRubbish
+from temporal_fleet.protocol.metrics import (
+    LONGEST_TEXT,
+    Family,
+    Kind,
+    Meter,
+    MetricsFile,
+    Series,
+    encode_metrics,
+    read_metrics,
+    write_metrics,
+)
+
+QUEUE = {"task_queue": "orders"}
+
+
+def of(meter: Meter) -> dict[str, list[float]]:
+    return {family.name: [series.value for series in family.series] for family in meter.families()}
+
+
+def written(meter: Meter, incarnation: int = 1) -> bytes:
+    families = meter.families()
+    return encode_metrics(MetricsFile(entity="orders-1", incarnation=incarnation, families=families))
+
+
+def test_counters_add_up_gauges_are_set_and_observations_go_into_their_buckets() -> None:
+    meter = Meter(10)
+    meter.add("tasks", QUEUE)
+    meter.add("tasks", QUEUE, 2)
+    meter.add("tasks", {}, 0)
+    meter.put("pollers", QUEUE, 5)
+    meter.put("pollers", QUEUE, 3)
+    for seconds in (0.1, 0.2, 1.0, 7.0):
+        meter.observe("latency", QUEUE, seconds, (0.1, 1.0, 5.0), unit="s")
+    assert of(meter) == {"tasks": [3, 0], "pollers": [3], "latency": [pytest.approx(8.3)]}
+    assert meter.families()[2].series[0].counts == [1, 2, 0, 1]
+
+
+def test_what_has_no_room_or_two_meanings_is_dropped_and_counted() -> None:
+    meter = Meter(2)
+    meter.add("tasks", {"n": "1"})
+    meter.add("tasks", {"n": "2"})
+    for number in range(3, 8):
+        meter.add("tasks", {"n": str(number)})
+    meter.put("tasks", {"n": "1"}, 7)
+    assert (of(meter), meter.dropped) == ({"tasks": [1, 1]}, 6)
+    roomy = Meter(2)
+    roomy.add("tasks", {"text": "x" * (LONGEST_TEXT + 1)})
+    assert (of(roomy), roomy.dropped) == ({}, 1)
+
+
+def test_a_life_goes_on_from_the_one_before_but_for_its_gauges(tmp_path: Path) -> None:
+    first = Meter(10)
+    first.add("tasks", QUEUE, 7)
+    first.put("pollers", QUEUE, 5)
+    first.observe("latency", QUEUE, 0.5, (1.0,))
+    path = tmp_path / "orders-1.metrics"
+    write_metrics(path, written(first))
+    second = Meter(10)
+    second.inherit(read_metrics(path).families)
+    second.add("tasks", QUEUE)
+    second.observe("latency", QUEUE, 3.0, (99.0,))
+    assert of(second) == {"tasks": [8], "latency": [3.5]}
+    assert second.families()[1].series[0].counts == [1, 1]
+    assert first.families()[2].series[0].counts == [1, 0], "the former life's numbers moved"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["orders-1.metrics"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from("ab"), st.integers(0, 9)), max_size=60),
+    st.integers(1, 5),
+)
+def test_no_counter_goes_backwards_over_any_number_of_lives(
+    steps: list[tuple[bool, str, int]], limit: int
+) -> None:
+    meter = Meter(limit)
+    seen: dict[tuple[str, str], float] = {}
+    for dies, label, by in steps:
+        if dies:
+            heir = Meter(limit)
+            heir.inherit(msgspec.msgpack.decode(written(meter), type=MetricsFile).families)
+            meter = heir
+        meter.add("tasks", {"label": label}, by)
+        meter.observe("latency", {"label": label}, by, (3.0,))
+        for family in meter.families():
+            for series in family.series:
+                key = family.name, series.labels["label"]
+                assert series.value >= seen.get(key, 0.0)
+                seen[key] = series.value
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00" * 100,
+        b"\xc1",
+        b"\x91" * 5000,
+        encode_metrics(
+            MetricsFile(
+                entity="orders-1",
+                incarnation=1,
+                families=[
+                    Family(
+                        name="f", kind=Kind.HISTOGRAM, buckets=[1.0], series=[Series(labels={}, counts=[1])]
+                    )
+                ],
+            )
+        ),
+    ],
+)
+def test_a_file_that_holds_something_else_is_rubbish(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "orders-1.metrics"
+    path.write_bytes(content)
+    with pytest.raises(PeerRubbish, match=r"orders-1\.metrics holds no metrics"):
+        read_metrics(path)
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "orders-1.metrics"
+    write_metrics(path, written(Meter(1), 1))
+    (tmp_path / "orders-1.metrics-new").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_metrics(path, written(Meter(1), 2))
+    assert read_metrics(path).incarnation == 1
