@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from temporal_fleet.protocol.metrics import Family
 from temporal_fleet.protocol.report import (
     ChangeReport,
     EventReport,
@@ -30,6 +31,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 class GetStatus(Request, frozen=True, kw_only=True, tag="status"):
     memory: bool = True
     """Read PSS too, which costs over a millisecond an entity."""
+
+
+class GetMetrics(Request, frozen=True, kw_only=True, tag="metrics"):
+    """What the supervisor has counted since it began."""
 
 
 class GetPlan(Request, frozen=True, kw_only=True, tag="plan"):
@@ -111,7 +116,9 @@ class DumpStacks(Request, frozen=True, kw_only=True, tag="dump"):
 
 ChangeRequest = Reload | Scale | Restart | DrainPool | ResumePool | QuietEntity
 
-ControlRequest = GetStatus | GetPlan | GetChanges | ChangeRequest | EvictExecutions | Stop | DumpStacks
+ControlRequest = (
+    GetStatus | GetMetrics | GetPlan | GetChanges | ChangeRequest | EvictExecutions | Stop | DumpStacks
+)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -150,6 +157,10 @@ class StatusReply(Reply, frozen=True, kw_only=True, tag="status"):
     report: StatusReport
 
 
+class MetricsReply(Reply, frozen=True, kw_only=True, tag="metrics"):
+    families: list[Family]
+
+
 class PlanReply(Reply, frozen=True, kw_only=True, tag="plan"):
     steps: list[StepReport]
 
@@ -176,6 +187,7 @@ ControlReply = (
     | Rejected
     | Failed
     | StatusReply
+    | MetricsReply
     | PlanReply
     | ChangesReply
     | StacksReply

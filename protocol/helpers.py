@@ -1,5 +1,5 @@
-"""Messages between the supervisor and its helpers (fork servers, cluster agent) over a SOCK_SEQPACKET
-pair, one frame a message. When the pair closes, the helper exits.
+"""Messages between the supervisor and its helpers (fork servers, cluster agent, web server) over a
+SOCK_SEQPACKET pair, one frame a message. When the pair closes, the helper exits.
 
 A helper gets the number of its end of the pair as its only command line argument.
 """
@@ -181,3 +181,27 @@ class ClosedFound(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
 
 
 FromAgent = ClusterState | Recovered | RecoveryDelayed | CredentialsTried | ClosedFound
+
+
+class Serve(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="serve"):
+    """To the web server, once: serve the fleet of this run directory over HTTP."""
+
+    http: str
+    """HOST:PORT; port 0: a free one."""
+    run_dir: str
+
+
+ToWeb = Serve
+
+
+class Serving(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="serving"):
+    """From the web server: where it serves, or why it does not (yet). Sent at the first try and at each
+    change."""
+
+    address: str
+    """HOST:PORT with the real port; empty: nowhere."""
+    problem: str = ""
+    """Empty: it serves."""
+
+
+FromWeb = Serving

@@ -20,6 +20,11 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     """Why the fleet is not simply running; else empty."""
     rss_bytes: int
     dropped_messages: int
+    http: str | None = None
+    """HOST:PORT where metrics, health and the status page are served; null: nowhere."""
+    http_reason: str = ""
+    """Why nowhere, where the config asks for it."""
+    memory_budget_bytes: int | None = None
 
 
 class ClusterReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +77,10 @@ class EntityReport(msgspec.Struct, frozen=True, kw_only=True):
     """Activities and executions that its black box had no room for."""
     gpus: tuple[int, ...] = ()
     """Indices of those that are its own."""
+    pollers: int = 0
+    """Polls of its Task Queue that are open, as it told last."""
+    heartbeat_age_s: float | None = None
+    """Since its last heartbeat; null: there was none yet."""
 
 
 class SuspectReport(msgspec.Struct, frozen=True, kw_only=True):

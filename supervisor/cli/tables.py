@@ -59,6 +59,8 @@ def status(report: StatusReport, width: int, now: float | None = None) -> Render
     parts: list[RenderableType] = [_headline(report), _cluster(report)]
     if report.fleet.reason and not _is_told(report.fleet.reason, [report.cluster.reason, *notes]):
         parts.append(Text(report.fleet.reason, "yellow"))
+    if report.fleet.http_reason:
+        parts.append(Text(f"web server: {report.fleet.http_reason}", "yellow"))
     if told := _last_change(report):
         parts.append(Text(told, "yellow"))
     parts += [Text(), _pools(report.pools, width)]
@@ -151,6 +153,8 @@ def _headline(report: StatusReport) -> Text:
     )
     if fleet.config is not None:
         line.append(f"  {fleet.config}", "dim")
+    if fleet.http is not None:
+        line.append(f"  http://{fleet.http}", "dim")
     if fleet.dropped_messages:
         line.append(f"  {fleet.dropped_messages} messages dropped", "yellow")
     return line

@@ -19,6 +19,7 @@ from temporal_fleet.supervisor.config.values import (
     EnvironmentValue,
     FileSystemPath,
     FleetName,
+    HttpAddress,
     MemorySize,
     Name,
     PoolName,
@@ -87,6 +88,12 @@ class Fleet(Table):
         default=(),
         description="Indices, as nvidia-smi numbers them, of the GPUs that entities get one of their own of.",
         examples=[[0, 1]],
+    )
+    http: HttpAddress | None = Field(
+        default=None,
+        description="HOST:PORT to serve /metrics, /healthz, /readyz and a status page at; port 0 picks a "
+        "free one; absent: none. Everybody who reaches it may read: there is no password.",
+        examples=["127.0.0.1:9464"],
     )
 
 

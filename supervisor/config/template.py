@@ -39,6 +39,7 @@ def template(
 #orphan = "30s"                         # how long entities work on when the supervisor is gone
 #memory_budget = "4GiB"                 # for all entities together; above it the largest evict executions
 #gpus = [0, 1]                          # those that entities get some of for themselves
+#http = "127.0.0.1:9464"                # /metrics, /healthz, /readyz and a status page; default: none
 
 {_cluster(embedded, address)}
 [{table}]

@@ -35,6 +35,7 @@ REFUSED: Final = "refused"
 
 _FLEET_NAME: Final = r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 _POOL_NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,47}$"
+_ADDRESS: Final = r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$"
 _MODULE: Final = r"[^\s:/]+"
 _ATTRIBUTE: Final = r"[^\s:/.]+"
 
@@ -203,13 +204,17 @@ def _reference(text: str) -> str | None:
     return None
 
 
-def _address(text: str) -> str | None:
+def _address(text: str, lowest: int = 1, example: str = "localhost:7233") -> str | None:
     if "://" in text:
         return f'must be host:port without a scheme, such as "{text.split("://", 1)[1].rstrip("/")}"'
     match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})", text)
-    if match is None or not 0 < int(match[2]) < 65536:
-        return 'must be host:port, such as "localhost:7233"'
+    if match is None or not lowest <= int(match[2]) < 65536:
+        return f'must be host:port, such as "{example}"'
     return None
+
+
+def _http_address(text: str) -> str | None:
+    return _address(text, 0, "127.0.0.1:9464")
 
 
 def _fleet_name(text: str) -> str | None:
@@ -261,7 +266,8 @@ Cpus = Annotated[tuple[int, ...], CpuList()]
 FileSystemPath = Annotated[Path, AbsolutePath()]
 Program = Annotated[str, Text(_program, rf"^{_MODULE}(:{_ATTRIBUTE})?$")]
 Reference = Annotated[str, Text(_reference, rf"^{_MODULE}:{_ATTRIBUTE}$")]
-Address = Annotated[str, Text(_address, r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$")]
+Address = Annotated[str, Text(_address, _ADDRESS)]
+HttpAddress = Annotated[str, Text(_http_address, _ADDRESS)]
 FleetName = Annotated[str, Text(_fleet_name, _FLEET_NAME)]
 PoolName = Annotated[str, Text(_pool_name, _POOL_NAME)]
 TaskQueue = Annotated[str, Text(_task_queue, r"^\S(.*\S)?$")]

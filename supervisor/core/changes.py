@@ -23,6 +23,7 @@ def start(draft: Draft, event: events.Started) -> None:
     draft.generation = draft.generations = 1
     draft.pools = dict(event.pools)
     draft.budget = event.budget
+    draft.http = event.http
 
 
 def request(draft: Draft, event: events.ChangeRequest | events.FileRefused) -> None:

@@ -96,12 +96,14 @@ def _dispatch(draft: Draft, event: events.Event) -> None:
             recoveries.delayed(draft, event)
         case events.Found():
             lives.found(draft, event)
-        case events.HelperReady():
-            helpers.ready(draft, event)
-        case events.HelperRefused():
-            helpers.refused(draft, event)
-        case events.HelperDied():
-            helpers.died(draft, event)
+        case (
+            events.HelperReady()
+            | events.HelperRefused()
+            | events.HelperDied()
+            | events.HttpWanted()
+            | events.HttpTold()
+        ):
+            helpers.happened(draft, event)
         case events.Started():
             changes.start(draft, event)
             poison.remember(draft, event.suspects)

@@ -61,6 +61,7 @@ class Draft:
         self.suspects: dict[SuspectKey, Suspect] = dict(fleet.suspects)
         self.budget = fleet.budget
         self.strain = fleet.strain
+        self.http = fleet.http
         self.actions: list[Action] = []
 
     def result(self) -> tuple[Fleet, tuple[Action, ...]]:
@@ -90,6 +91,7 @@ class Draft:
             suspects=self.suspects,
             budget=self.budget,
             strain=self.strain,
+            http=self.http,
         )
 
     def act(self, action: Action) -> None:

@@ -16,6 +16,7 @@ class Started:
     budget: int | None = None
     suspects: tuple[Suspect, ...] = ()
     """As persisted, the oldest first."""
+    http: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,24 @@ class HelperDied:
     key: HelperKey
     life: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpWanted:
+    """The config in force has another `http` than before."""
+
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTold:
+    """Where a web server serves, or why it does not."""
+
+    key: HelperKey
+    life: int
+    address: str
+    """Empty: nowhere."""
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +324,8 @@ Event = (
     | HelperReady
     | HelperRefused
     | HelperDied
+    | HttpWanted
+    | HttpTold
     | Forked
     | ForkRefused
     | Greeted

@@ -23,11 +23,13 @@ class HelperKind(Enum):
     FORK_SERVER = "fork server"
     AGENT = "cluster agent"
     DEV_SERVER = "dev server"
+    WEB = "web server"
 
 
 @dataclass(frozen=True, slots=True)
 class HelperKey:
-    """Names one helper process. `name` tells fork servers apart: revision and epoch."""
+    """Names one helper process. `name` tells fork servers apart (revision and epoch), and web servers (the
+    address that they are to serve at: another address, another process)."""
 
     kind: HelperKind
     name: str = ""
@@ -38,6 +40,10 @@ class HelperKey:
 
 AGENT = HelperKey(HelperKind.AGENT)
 DEV_SERVER = HelperKey(HelperKind.DEV_SERVER)
+
+
+def web_server(http: str) -> HelperKey:
+    return HelperKey(HelperKind.WEB, http)
 
 
 class HelperState(Enum):
@@ -63,6 +69,8 @@ class Helper:
     """What a fork server imports."""
     code: str = ""
     """Of a fork server: the digest of the code that it imported last."""
+    address: str = ""
+    """Of a web server: where it serves; empty: nowhere (yet)."""
     reason: str = ""
 
     def __str__(self) -> str:
@@ -384,6 +392,8 @@ class Fleet:
     budget: int | None = None
     """`[fleet] memory_budget`: bytes (PSS) for all entities together."""
     strain: Strain = Strain.WITHIN
+    http: str | None = None
+    """`[fleet] http`: HOST:PORT."""
 
     def members(self, pool: str) -> list[Entity]:
         return members(self.entities, pool)

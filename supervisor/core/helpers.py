@@ -1,5 +1,5 @@
-"""The helper processes (fork servers, cluster agent, dev server): which are wanted, and what becomes of
-one that dies. One mechanism for the three kinds."""
+"""The helper processes (fork servers, cluster agent, dev server, web server): which are wanted, and what
+becomes of one that dies. One mechanism for the four kinds."""
 
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.actions import KillHelper, Level, StartHelper, StopHelper
@@ -14,18 +14,38 @@ from temporal_fleet.supervisor.core.fleet import (
     HelperState,
     Phase,
     Pool,
+    web_server,
 )
 from temporal_fleet.supervisor.core.lives import forsake
 from temporal_fleet.supervisor.core.restart import HEALTHY_AFTER, RestartPolicy, delay, next_try
 
 BOOT = 60.0
-"""Seconds for the agent's first word, and for the dev server."""
+"""Seconds for the first word of the agent and of the web server, and for the dev server."""
 STOP_LIMIT = 5.0
 """Seconds from being told to go to SIGKILL."""
 _POLICY = RestartPolicy()
 
 
-def ready(draft: Draft, event: events.HelperReady) -> None:
+HelperEvent = (
+    events.HelperReady | events.HelperRefused | events.HelperDied | events.HttpWanted | events.HttpTold
+)
+
+
+def happened(draft: Draft, event: HelperEvent) -> None:
+    match event:
+        case events.HelperReady():
+            _ready(draft, event)
+        case events.HelperRefused():
+            _refused(draft, event)
+        case events.HelperDied():
+            _died(draft, event)
+        case events.HttpWanted():
+            draft.http = event.address
+        case events.HttpTold():
+            _http_told(draft, event)
+
+
+def _ready(draft: Draft, event: events.HelperReady) -> None:
     if (helper := _current(draft, event.key, event.life)) and helper.state is HelperState.STARTING:
         took = draft.now - helper.since
         draft.set_helper(
@@ -35,7 +55,7 @@ def ready(draft: Draft, event: events.HelperReady) -> None:
         draft.emit("helper.ready", level, f"{helper}: ready in {took:.2f} s")
 
 
-def refused(draft: Draft, event: events.HelperRefused) -> None:
+def _refused(draft: Draft, event: events.HelperRefused) -> None:
     """It leaves by itself now, and is killed if it does not."""
     helper = _current(draft, event.key, event.life)
     if helper is None or helper.state is not HelperState.STARTING:
@@ -52,7 +72,7 @@ def refused(draft: Draft, event: events.HelperRefused) -> None:
         draft.emit("program.refused", Level.ERROR, told)
 
 
-def died(draft: Draft, event: events.HelperDied) -> None:
+def _died(draft: Draft, event: events.HelperDied) -> None:
     helper = _current(draft, event.key, event.life)
     if helper is None or not helper.is_live:
         return
@@ -70,6 +90,19 @@ def died(draft: Draft, event: events.HelperDied) -> None:
     elif event.key == AGENT and draft.cluster.is_down:
         # Nobody is left to tell when it is up again, and it must not hold back the entities.
         draft.cluster = Cluster()
+
+
+def _http_told(draft: Draft, event: events.HttpTold) -> None:
+    """Told at each change. A web server that cannot serve goes on trying: that never costs the fleet."""
+    helper = _current(draft, event.key, event.life)
+    if helper is None or helper.state is not HelperState.READY:
+        return
+    draft.set_helper(helper, address=event.address, reason=event.problem)
+    if event.problem:
+        draft.emit("http.refused", Level.ERROR, event.problem)
+    else:
+        told = f"http://{event.address}/ shows the fleet, /metrics, /healthz and /readyz"
+        draft.emit("http.serving", Level.INFO, told)
 
 
 def reconcile(draft: Draft) -> None:
@@ -135,7 +168,8 @@ def _wanted(draft: Draft) -> dict[HelperKey, Pool | None]:
     if draft.roll is not None:
         pools += draft.roll.fallback.pools.values()
     fork_servers = {pool.fork_server: pool for pool in reversed(pools)}
-    return {**dev_server, AGENT: None, **(fork_servers if draft.phase is Phase.RUNNING else {})}
+    web: dict[HelperKey, Pool | None] = {web_server(draft.http): None} if draft.http else {}
+    return {**dev_server, AGENT: None, **web, **(fork_servers if draft.phase is Phase.RUNNING else {})}
 
 
 def _back_off(draft: Draft, helper: Helper, reason: str) -> None:

@@ -10,6 +10,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Pool,
     Standing,
     effective,
+    web_server,
 )
 from temporal_fleet.supervisor.core.gpus import why_it_waits
 from temporal_fleet.supervisor.core.ledger import find
@@ -46,6 +47,15 @@ def pool_reason(fleet: Fleet, pool: Pool) -> str:
         return ""
     reasons = [entity_reason(fleet, entity) for entity in _staying(fleet, pool)]
     return _hold(fleet, pool) or next((reason for reason in reasons if reason), "")
+
+
+def http(fleet: Fleet) -> tuple[str | None, str]:
+    """Where the fleet is served over HTTP, None for nowhere; and why nowhere, where that is asked for."""
+    helper = fleet.helpers.get(web_server(fleet.http)) if fleet.http else None
+    if helper is None:
+        return None, ""
+    serves = helper.state is HelperState.READY and not helper.reason
+    return (helper.address or None, "") if serves else (None, helper.reason or "starts")
 
 
 def fleet_state(fleet: Fleet) -> tuple[FleetState, str]:

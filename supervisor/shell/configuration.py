@@ -146,10 +146,13 @@ def _live(before: Config, after: Config) -> list[tuple[str, object, object]]:
     """What no pool has to do with, and every process follows as it runs."""
     return [
         ("log_level", before.fleet.log_level, after.fleet.log_level),
+        ("http", before.fleet.http, after.fleet.http),
         ("rebuild_task_tokens", before.cluster.rebuild_task_tokens, after.cluster.rebuild_task_tokens),
     ]
 
 
 def _shown(value: object) -> str:
-    """As TOML writes it."""
+    """As TOML writes it, where it can."""
+    if value is None:
+        return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -24,6 +24,8 @@ class _Told:
 class Heartbeats:
     def __init__(self) -> None:
         self._last: dict[str, Heartbeat] = {}
+        self._heard: dict[str, float] = {}
+        """When that was."""
         self._told: dict[str, _Told] = {}
 
     def of(self, entity: Entity) -> Heartbeat | None:
@@ -33,6 +35,10 @@ class Heartbeats:
             return None
         return heartbeat
 
+    def age(self, entity: Entity, now: float) -> float | None:
+        """Of that one, in seconds."""
+        return now - self._heard[entity.id] if self.of(entity) is not None else None
+
     def cached(self, fleet: Fleet) -> int:
         """Executions in the caches of all its entities."""
         return sum(beat.cached_executions for entity in fleet.entities.values() if (beat := self.of(entity)))
@@ -40,6 +46,7 @@ class Heartbeats:
     def hear(self, entity: Entity, heartbeat: Heartbeat, now: float) -> Emit | None:
         """Note one of the present life. What to tell of the executions that came and went."""
         self._last[entity.id] = heartbeat
+        self._heard[entity.id] = now
         told = self._told.get(entity.id)
         if told is None or told.incarnation != heartbeat.incarnation:
             told = _Told(heartbeat.incarnation, 0, 0, now - TELL_AGAIN)

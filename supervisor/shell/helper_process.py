@@ -22,6 +22,7 @@ from temporal_fleet.supervisor.shell.confinement import Confinement
 
 FORK_SERVER = "temporal_fleet.entity.forkserver"
 AGENT = "temporal_fleet.entity.agent"
+WEB = "temporal_fleet.supervisor.web"
 
 RUBBISH_LIMIT = 100
 """Frames that were no message, from one helper, before it is given up."""
@@ -40,7 +41,7 @@ class _Pair(Enum):
 
 
 class HelperProcess:
-    """A fork server or the cluster agent.
+    """A fork server, the cluster agent or a web server.
 
     Raises OSError when it cannot be spawned, or not so confined.
     """

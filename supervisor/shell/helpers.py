@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -17,24 +18,28 @@ from temporal_fleet.protocol.helpers import (
     ForkRefused,
     FromAgent,
     FromForkServer,
+    FromWeb,
     Prepare,
     Prepared,
     ProgramRefused,
     Recovered,
     RecoverEntity,
     RecoveryDelayed,
+    Serve,
+    Serving,
     WatchCluster,
 )
 from temporal_fleet.protocol.spec import EntitySpec, ProgramSpec
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.estate import Life
-from temporal_fleet.supervisor.core.fleet import AGENT, DEV_SERVER, HelperKey
+from temporal_fleet.supervisor.core.fleet import AGENT, DEV_SERVER, HelperKey, HelperKind
 from temporal_fleet.supervisor.shell.children import Children, EntityLife, HelperLife
 from temporal_fleet.supervisor.shell.codes import Codes
 from temporal_fleet.supervisor.shell.dev_server import DevServerPlan, DevServerProcess
 from temporal_fleet.supervisor.shell.helper_process import AGENT as AGENT_MODULE
 from temporal_fleet.supervisor.shell.helper_process import (
     FORK_SERVER,
+    WEB,
     HelperGone,
     HelperProcess,
 )
@@ -50,7 +55,13 @@ class _Running:
 
 class Helpers:
     def __init__(
-        self, children: Children, watch: WatchCluster, dev_server: DevServerPlan | None, *, log_format: str
+        self,
+        children: Children,
+        watch: WatchCluster,
+        dev_server: DevServerPlan | None,
+        *,
+        log_format: str,
+        run_dir: Path,
     ) -> None:
         self.cluster_state: ClusterState | None = None
         """What the agent said last."""
@@ -59,6 +70,7 @@ class Helpers:
         self._watch = watch
         self._dev_server = dev_server
         self._log_format = log_format
+        self._run_dir = run_dir
         self._running: dict[HelperKey, _Running] = {}
 
     def channels(self) -> dict[int, HelperKey]:
@@ -80,7 +92,7 @@ class Helpers:
             return [events.HelperReady(key, life)]
         # One that is gone already is about to be waited for.
         with contextlib.suppress(HelperGone):
-            process.send(Prepare(program=program, log_format=self._log_format) if program else self._watch)
+            process.send(self._first_order(key, program))
         return []
 
     def watch(self, watch: WatchCluster) -> None:
@@ -168,11 +180,20 @@ class Helpers:
             return DevServerProcess(self._dev_server)
         if key == AGENT:
             return HelperProcess(AGENT_MODULE, FromAgent, {})
+        if key.kind is HelperKind.WEB:
+            return HelperProcess(WEB, FromWeb, {})
         assert program is not None
         return HelperProcess(FORK_SERVER, FromForkServer, program.env, program.limits)
 
+    def _first_order(self, key: HelperKey, program: ProgramSpec | None) -> Prepare | Serve | WatchCluster:
+        if program is not None:
+            return Prepare(program=program, log_format=self._log_format)
+        if key.kind is HelperKind.WEB:
+            return Serve(http=key.name, run_dir=str(self._run_dir))
+        return self._watch
+
     def _understand_all(
-        self, key: HelperKey, life: int, said: list[FromForkServer | FromAgent]
+        self, key: HelperKey, life: int, said: list[FromForkServer | FromAgent | FromWeb]
     ) -> list[events.Event]:
         return [event for message in said for event in self._understand(key, life, message)]
 
@@ -187,7 +208,7 @@ class Helpers:
         return prepared.code
 
     def _understand(
-        self, key: HelperKey, life: int, message: FromForkServer | FromAgent
+        self, key: HelperKey, life: int, message: FromForkServer | FromAgent | FromWeb
     ) -> list[events.Event]:
         match message:
             case Prepared():
@@ -229,5 +250,8 @@ class Helpers:
                 return [events.RecoveryDelayed(Life(message.entity, message.incarnation), message.reason)]
             case CredentialsTried():
                 return [events.CredentialsTried(None, message.problem)]
+            case Serving():
+                told = events.HttpTold(key, life, message.address, message.problem)
+                return [events.HelperReady(key, life), told]
             case ClosedFound():
                 return [events.ClosedFound(message.entity, message.incarnation, tuple(message.run_ids))]

@@ -27,6 +27,7 @@ from temporal_fleet.supervisor.shell.notify import Notifier
 from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import Deceased, Survivor
+from temporal_fleet.supervisor.shell.tally import Tally
 from temporal_fleet.supervisor.shell.wakeup import Wakeup
 
 _log = structlog.get_logger()
@@ -52,6 +53,7 @@ class Loop:
         heartbeats: Heartbeats,
         announcer: Announcer,
         notifier: Notifier,
+        tally: Tally,
     ) -> None:
         self.fleet = fleet
         self._wakeup = wakeup
@@ -64,6 +66,7 @@ class Loop:
         self._measuring = Measuring(heartbeats)
         self._announcer = announcer
         self._notifier = notifier
+        self._tally = tally
         self._pidfds: set[int] = set()
         self._heard: dict[tuple[str, int], tuple[float, messages.Heartbeat]] = {}
         """The last heartbeat of each life, and when it came, where the core was not told yet."""
@@ -263,7 +266,9 @@ class Loop:
         waiting = deque([event])
         while waiting:
             present = self._stall() or waiting.popleft()
-            self.fleet, batch = decide(self.fleet, present, time.monotonic())
+            before, now = self.fleet, time.monotonic()
+            self.fleet, batch = decide(before, present, now)
+            self._tally.count(before, present, self.fleet, batch, now)
             obstacle = self._performer.prepare(batch, self.fleet.incarnations)
             for action in sorted(batch, key=_may_wait):
                 waiting += self._performer.perform(action, obstacle)

@@ -126,14 +126,14 @@ class Performer:
                 self._helpers.kill(action.key)
             case actions.Accept():
                 self._requests.accept(action)
-                self._settings.spread()
+                return self._settings.spread()
             case actions.Reject():
                 self._requests.reject(action.request, action.problems)
             case actions.Converged():
                 self._requests.converged(action)
             case actions.Failed():
                 self._requests.failed(action)
-                self._settings.spread()
+                return self._settings.spread()
             case actions.Tell():
                 self._requests.tell(action)
             case actions.Emit():

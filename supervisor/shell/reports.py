@@ -17,7 +17,7 @@ from temporal_fleet.protocol.report import (
 from temporal_fleet.supervisor.core.estate import ActivityKey, Recovery, Suspect
 from temporal_fleet.supervisor.core.fleet import Entity, Exit, Fleet, effective
 from temporal_fleet.supervisor.core.ledger import Ledger
-from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason, ready_count
+from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, http, pool_reason, ready_count
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.vitals import Vitals
 
@@ -51,6 +51,7 @@ def status(
 ) -> StatusReport:
     """`now`: the monotonic clock that the core was given."""
     state, reason = fleet_state(fleet)
+    http_address, http_reason = http(fleet)
     own = vitals.read(surroundings.pid, pss=False)
     pools = [
         PoolReport(
@@ -80,6 +81,9 @@ def status(
             reason=reason,
             rss_bytes=own.rss if own else 0,
             dropped_messages=surroundings.dropped,
+            http=http_address,
+            http_reason=http_reason,
+            memory_budget_bytes=fleet.budget,
         ),
         cluster=ClusterReport(
             address=surroundings.address,
@@ -139,6 +143,8 @@ def _entity(
         tasks=current.tasks if current else 0,
         unrecorded=current.unrecorded if current else 0,
         gpus=entity.gpus,
+        pollers=current.pollers if current else 0,
+        heartbeat_age_s=heartbeats.age(entity, now),
     )
 
 

@@ -18,8 +18,10 @@ from temporal_fleet.protocol.control import (
     EvictExecutions,
     Failed,
     GetChanges,
+    GetMetrics,
     GetPlan,
     GetStatus,
+    MetricsReply,
     PlanReply,
     Progress,
     QuietEntity,
@@ -45,6 +47,7 @@ from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.reports import changes
 from temporal_fleet.supervisor.shell.stacks import ask_for_stacks
+from temporal_fleet.supervisor.shell.tally import Tally
 
 _log = structlog.get_logger()
 
@@ -69,6 +72,7 @@ class Requests:
         evictions: Evictions,
         paths: RunDirectory,
         report: Callable[[bool], StatusReport],
+        tally: Tally,
     ) -> None:
         self._control = control
         self._configuration = configuration
@@ -77,6 +81,7 @@ class Requests:
         self._evictions = evictions
         self._paths = paths
         self._report = report
+        self._tally = tally
         self._tokens = itertools.count(1)
         self._askers: dict[str, _Asker] = {}
         self._proposals: dict[str, Proposal] = {}
@@ -90,6 +95,8 @@ class Requests:
         match request:
             case GetStatus():
                 self._reply(asker, StatusReply(id=request.id, report=self._report(request.memory)))
+            case GetMetrics():
+                self._reply(asker, MetricsReply(id=request.id, families=self._tally.families(fleet)))
             case GetPlan():
                 self._plan(fleet, asker)
             case GetChanges():

@@ -33,6 +33,7 @@ from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory, RunDirectoryTaken
 from temporal_fleet.supervisor.shell.suspects import SuspectsFile
+from temporal_fleet.supervisor.shell.tally import Tally
 from temporal_fleet.supervisor.shell.vitals import Vitals
 from temporal_fleet.supervisor.shell.wakeup import Wakeup
 
@@ -91,7 +92,8 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         run.let_in()
         bus.admit(uid)
     control = Control(context, run.paths)
-    helpers = Helpers(children, configuration.watch(), dev_server, log_format=chosen)
+    helpers = Helpers(children, configuration.watch(), dev_server, log_format=chosen, run_dir=run.paths.path)
+    tally = Tally()
     announcer = Announcer(control, time.time)
     evictions = Evictions(bus, control, announcer, heartbeats)
     suspects = SuspectsFile(config.fleet.state_dir)
@@ -106,6 +108,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         heartbeats=heartbeats,
         announcer=announcer,
         notifier=notifier,
+        tally=tally,
     )
     started = time.monotonic()
     vitals = Vitals()
@@ -126,7 +129,8 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         )
         return reports.status(loop.fleet, surroundings, heartbeats, vitals, time.monotonic(), pss=pss)
 
-    requests = Requests(control, configuration, helpers, children, evictions, run.paths, report)
+    requests = Requests(control, configuration, helpers, children, evictions, run.paths, report, tally)
+    settings = LiveSettings(configuration, bus, children)
     performer = Performer(
         run=run,
         children=children,
@@ -138,7 +142,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         suspects=suspects,
         announcer=announcer,
         make_spec=configuration.entity_spec,
-        settings=LiveSettings(configuration, bus, children),
+        settings=settings,
         supervisor_pid=os.getpid(),
     )
     _log.info(
@@ -152,7 +156,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         python=sys.version.split()[0],
     )
     try:
-        begun = Started(configuration.pools(), configuration.budget(), suspects.load())
+        begun = Started(configuration.pools(), configuration.budget(), suspects.load(), settings.http)
         loop.run(performer, requests, begun, run.inherited())
         children.kill_everything()
     except BaseException:

@@ -41,7 +41,7 @@ def test_ten_different_errors_are_told_at_once() -> None:
         'a letter or digit first and last, such as "shop"',
         'fleet.toml:3: fleet.orphan = 30: must be a string with a unit, such as "30s"',
         "fleet.toml:4: fleet.colour: is no key of this table; there are name, run_dir, state_dir, "
-        "log_format, log_level, orphan, memory_budget, gpus",
+        "log_format, log_level, orphan, memory_budget, gpus, http",
         'fleet.toml:7: cluster.address = "http://temporal:7233": must be host:port without a scheme, '
         'such as "temporal:7233"',
         'fleet.toml:9: pools.orders.task_queue: is missing: set it, such as "orders"',
@@ -65,7 +65,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], Any]] = {
     "fleet.log_format": (("fleet", "log_format"), "xml"),
     "fleet.log_level": (("fleet", "log_level"), "loud"),
     "fleet.memory_budget": (("fleet", "memory_budget"), 4),
-    "fleet.http": (("fleet", "http"), "127.0.0.1:9464"),
+    "fleet.http": (("fleet", "http"), "9464"),
     "cluster.address": (("cluster", "address"), "localhost"),
     "cluster.namespace": (("cluster", "namespace"), ""),
     "cluster.rebuild_task_tokens": (("cluster", "rebuild_task_tokens"), "no"),
@@ -156,7 +156,7 @@ def test_an_unknown_key_is_told_with_the_one_that_was_meant(table: str, unknown:
     assert problem.value is None, "what stands under an unknown key may be a secret in the wrong place"
 
 
-@pytest.mark.parametrize("key", ["log_dir", "http"])
+@pytest.mark.parametrize("key", ["log_dir"])
 def test_a_key_of_the_fleet_that_nothing_obeys_yet_is_unknown(key: str) -> None:
     assert "is no key of this table" in only_problem(f"[fleet]\n{key} = 1\n{POOL}").remedy
 
@@ -258,3 +258,17 @@ def test_no_tree_whatsoever_is_anything_but_a_config_or_an_error(tree: dict[str,
         assert str(problem)
         assert "\n" not in str(problem)
         assert "cannot be read" not in problem.remedy
+
+
+@pytest.mark.parametrize(
+    "address", ["9464", "localhost", "http://localhost:9464", ":9464", "a b:1", "a:70000", ""]
+)
+def test_http_is_host_and_port(address: str) -> None:
+    problem = only_problem(f'[fleet]\nhttp = "{address}"\n{POOL}')
+    assert (problem.key, problem.line) == ("fleet.http", 2)
+    assert problem.remedy.startswith("must be host:port")
+
+
+def test_http_may_leave_the_port_to_the_system() -> None:
+    for address in ("127.0.0.1:0", "[::1]:9464", "localhost:9464"):
+        assert read(f'[fleet]\nhttp = "{address}"\n{POOL}').fleet.http == address

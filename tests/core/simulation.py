@@ -30,7 +30,17 @@ from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import FleetState, fleet_state
 from tests.core.invariants import Invariants, converged, is_at_rest
 from tests.core.pools import make_pool
-from tests.core.world import BUDGETS, ENDS, MEBIBYTE, ClusterIs, Doing, EntityProcess, Faults, World
+from tests.core.world import (
+    ADDRESSES,
+    BUDGETS,
+    ENDS,
+    MEBIBYTE,
+    ClusterIs,
+    Doing,
+    EntityProcess,
+    Faults,
+    World,
+)
 
 CHAOS = Faults(
     boot_crash=0.1,
@@ -255,6 +265,8 @@ def reload(world: World) -> None:
     budget = world.random.choice((world.fleet.budget, *BUDGETS))
     forced = tuple(name for name in (*_NAMES, "nowhere") if world.random.random() < 0.05)
     world.request(lambda name: events.ReloadRequested(name, pools, budget, forced, world.codes()))
+    # The shell tells of it when the change is in force, or taken back.
+    world.deliver(events.HttpWanted(world.random.choice((world.fleet.http, *ADDRESSES))))
 
 
 def scale(world: World) -> None:

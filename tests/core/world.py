@@ -31,6 +31,7 @@ from tests.core.work import Work
 HEARTBEAT = 1.0
 MEASURED_EVERY = 5.0
 MEBIBYTE = 2**20
+ADDRESSES = (None, "127.0.0.1:9464", "127.0.0.1:9465")
 BUDGETS = (None, 150 * MEBIBYTE, 300 * MEBIBYTE)
 EMPTY_RSS = 60 * MEBIBYTE
 EXECUTION = MEBIBYTE
@@ -190,7 +191,8 @@ class World:
     def start(self, pools: dict[str, Pool]) -> None:
         """A supervisor starts, and finds what an earlier one left behind."""
         self.supervisors += 1
-        self.deliver(events.Started(pools, self.random.choice(BUDGETS), self.saved))
+        http = self.random.choice(ADDRESSES)
+        self.deliver(events.Started(pools, self.random.choice(BUDGETS), self.saved, http))
         finds: list[events.Event] = [
             events.Found(process.entity, process.incarnation, process.pid, process.gpus)
             for process in self.living()
@@ -303,6 +305,11 @@ class World:
         self._tell_often(events.HelperReady(helper.key, helper.life, code))
         if helper.key == AGENT:
             self._agent_speaks()
+        elif helper.key.kind is HelperKind.WEB:
+            problem = self.random.choice(("", "the port is taken"))
+            self.deliver(
+                events.HttpTold(helper.key, helper.life, "" if problem else helper.key.name, problem)
+            )
         elif helper.key == DEV_SERVER:
             self.turn_cluster(ClusterIs.UP)
 

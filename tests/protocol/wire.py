@@ -1,6 +1,7 @@
 """Every message of the protocol, and how to make one of each with any content."""
 
 import types
+from enum import Enum
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -15,6 +16,8 @@ SOCKETS: dict[str, Any] = {
     "from a fork server": helpers.FromForkServer,
     "to the agent": helpers.ToAgent,
     "from the agent": helpers.FromAgent,
+    "to the web server": helpers.ToWeb,
+    "from the web server": helpers.FromWeb,
     "control, requests": control.ControlRequest,
     "control, replies": control.ControlReply,
     "events": control.Event,
@@ -52,6 +55,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.lists(values(arguments[0]), max_size=4).map(tuple)
     if origin is dict:
         return st.dictionaries(values(arguments[0]), values(arguments[1]), max_size=4)
+    if issubclass(hint, Enum):
+        return st.sampled_from(hint)
     assert issubclass(hint, msgspec.Struct), hint
     fields = {
         name: values(of)

@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> Iterator[OwnedRunDirectory]:
 @pytest.fixture
 def helpers() -> Helpers:
     watch = WatchCluster(cluster=ClusterSpec(), fleet="test")
-    return Helpers(Children(), watch, None, log_format="json")
+    return Helpers(Children(), watch, None, log_format="json", run_dir=Path("/"))
 
 
 @pytest.fixture

@@ -43,7 +43,13 @@ def run(tmp_path: Path) -> Iterator[OwnedRunDirectory]:
 def performer(run: OwnedRunDirectory, context: Context) -> Iterator[Performer]:
     bus, control, children = Bus(context, run.paths), Control(context, run.paths), Children()
     announcer = Announcer(control, lambda: 1.0)
-    helpers = Helpers(children, WatchCluster(cluster=ClusterSpec(), fleet="test"), None, log_format="json")
+    helpers = Helpers(
+        children,
+        WatchCluster(cluster=ClusterSpec(), fleet="test"),
+        None,
+        log_format="json",
+        run_dir=Path("/"),
+    )
     yield Performer(
         run=run,
         children=children,

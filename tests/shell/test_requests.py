@@ -40,6 +40,7 @@ from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.requests import Requests
+from temporal_fleet.supervisor.shell.tally import Tally
 from tests.shell.conftest import Dealer
 from tests.waiting import wait_until
 
@@ -57,10 +58,10 @@ class Desk:
             load(file, {}), {}, cluster_address=None, supervisor_pid=1, log_format="json"
         )
         children = Children()
-        helpers = Helpers(children, self.configuration.watch(), None, log_format="json")
+        helpers = Helpers(children, self.configuration.watch(), None, log_format="json", run_dir=Path("/"))
         evictions = Evictions(bus, control, Announcer(control, lambda: 1.0), Heartbeats())
         self.requests = Requests(
-            control, self.configuration, helpers, children, evictions, paths, report=NOT_ASKED
+            control, self.configuration, helpers, children, evictions, paths, report=NOT_ASKED, tally=Tally()
         )
         self._control = control
         self._operator = dealer(paths.control, "an operator")
