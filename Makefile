@@ -23,7 +23,7 @@ PYTHON   := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 # A strict editable install is a tree of links to the files that stood there then. The name of its stamp
 # therefore holds the list of files: one more or one fewer, and it is installed again.
-SOURCES := $(sort $(shell find protocol supervisor entity deploy/demo -name __pycache__ -prune -o -type f -print))
+SOURCES := $(sort $(shell find protocol supervisor entity deploy -name __pycache__ -prune -o -type f -print))
 LIST    := $(firstword $(shell echo $(SOURCES) $(INSTALL) | cksum))
 RUNTIME := $(VENV)/.installed-runtime-$(LIST)
 DEV     := $(VENV)/.installed-dev-$(LIST)

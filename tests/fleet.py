@@ -41,6 +41,19 @@ def command(*arguments: str, cwd: Path | None = None, within: float = 60) -> sub
     )
 
 
+def ask(context: "zmq.Context[zmq.Socket[bytes]]", run: RunDirectory) -> StatusReport | None:
+    """The status of the fleet in a run directory; None when no supervisor answers."""
+    with context.socket(zmq.DEALER) as socket:
+        socket.linger = 0
+        socket.connect(ipc(run.control))
+        socket.send(encode(GetStatus(id="test", memory=False)))
+        if not socket.poll(1000):
+            return None
+        reply = Decoder[ControlReply](ControlReply).decode(socket.recv())
+    assert isinstance(reply, StatusReply)
+    return reply.report
+
+
 class FleetUnderTest:
     """`temporal-fleet up` with a config, in a folder of its own. However it ends, no process is left."""
 
@@ -62,7 +75,6 @@ class FleetUnderTest:
         self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._decoder = Decoder[ControlReply](ControlReply)
         self._seen: dict[int, psutil.Process] = {}
 
     def __enter__(self) -> Self:
@@ -103,16 +115,10 @@ class FleetUnderTest:
 
     def ask(self) -> StatusReport | None:
         """The status now; None when no supervisor answers."""
-        with self._context.socket(zmq.DEALER) as socket:
-            socket.linger = 0
-            socket.connect(ipc(self.run_dir.control))
-            socket.send(encode(GetStatus(id="test", memory=False)))
-            if not socket.poll(1000):
-                return None
-            reply = self._decoder.decode(socket.recv())
-        assert isinstance(reply, StatusReply)
-        self._remember(reply.report)
-        return reply.report
+        report = ask(self._context, self.run_dir)
+        if report is not None:
+            self._remember(report)
+        return report
 
     def status(self) -> StatusReport:
         report = self.ask()

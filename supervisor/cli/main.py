@@ -27,6 +27,7 @@ from temporal_fleet.supervisor.cli.quiet import quiet
 from temporal_fleet.supervisor.cli.scale import scale
 from temporal_fleet.supervisor.cli.start import run, up
 from temporal_fleet.supervisor.cli.status import status
+from temporal_fleet.supervisor.cli.systemd import systemd
 
 _INTERRUPTED = 130
 
@@ -99,6 +100,7 @@ for command in (
     evict,
     dump,
     stop,
+    systemd,
     completion,
 ):
     cli.add_command(command)

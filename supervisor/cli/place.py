@@ -89,7 +89,8 @@ def locate(ctx: click.Context) -> Place:
 def by_name(name: str) -> Place:
     if name != defaults.name_from(name):
         raise click.UsageError(f"{name!r} cannot be the name of a fleet")
-    run = RunDirectory(defaults.run_directory(name, os.environ))
+    own, of_service = defaults.run_directory(name, os.environ), defaults.run_directory_of(name)
+    run = RunDirectory(of_service if of_service.exists() and not own.exists() else own)
     return Place(name=name, run=run, config=None, words=f" --fleet {name}")
 
 
@@ -105,7 +106,8 @@ def _by_file(path: Path, words: str) -> Place:
             f"{path} is no TOML, so it does not tell where its fleet is: {error}", *_without_a_file()
         ) from error
     given = tree.get("fleet")
-    fleet = defaults.fill_in({"fleet": given if isinstance(given, dict) else {}}, _folder(path), os.environ)
+    table = {"fleet": given if isinstance(given, dict) else {}}
+    fleet = defaults.fill_in(table, _folder(path), os.environ, defaults.service_of(path))
     name, run_dir = (str(fleet["fleet"][key]) for key in ("name", "run_dir"))
     run_dir = str(Path(run_dir).expanduser()) if run_dir.startswith("~/") else run_dir
     return Place(name=name, run=RunDirectory(_folder(path) / run_dir), config=path, words=words)
@@ -129,12 +131,17 @@ def named_otherwise() -> tuple[str, ...]:
 
 
 def running() -> list[str]:
-    """The names of the fleets in the default place that run."""
+    """The names of the fleets in the default places that run."""
     if os.environ.get("RUNTIME_DIRECTORY"):
         return []
-    places = defaults.run_directory("any", os.environ).parent
+    places = (defaults.run_directory("any", os.environ).parent, defaults.run_directory_of("any").parent)
+    names = {path.name for place in places for path in _entries(place)}
+    possible = [name for name in sorted(names) if defaults.name_from(name) == name]
+    return [name for name in possible if isinstance(look(by_name(name).run), Listening)]
+
+
+def _entries(folder: Path) -> list[Path]:
     try:
-        names = sorted(path.name for path in places.iterdir() if defaults.name_from(path.name) == path.name)
+        return list(folder.iterdir())
     except OSError:
         return []
-    return [name for name in names if isinstance(look(by_name(name).run), Listening)]

@@ -11,6 +11,8 @@ from typing import Any, Final
 ADDRESS: Final = "localhost:7233"
 NAMESPACE: Final = "default"
 UI_PORT: Final = 8233
+SERVICES: Final = Path("/etc/temporal-fleet")
+"""Where the config files of the system's services stand: each is named after its service."""
 
 Tree = dict[str, Any]
 
@@ -30,6 +32,26 @@ def home(environ: Mapping[str, str]) -> Path | None:
         return Path(pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError:
         return None
+
+
+def service_of(file: Path) -> str | None:
+    """The service that runs a config file, by where that stands; None: it is nobody's."""
+    file = file.absolute()
+    return file.stem if file.parent == SERVICES and name_from(file.stem) == file.stem else None
+
+
+def run_directory_of(service: str) -> Path:
+    return Path("/run/temporal-fleet") / service
+
+
+def state_directory_of(service: str) -> Path:
+    return Path("/var/lib/temporal-fleet") / service
+
+
+def credentials_directory(file: Path, environ: Mapping[str, str]) -> Path:
+    """Of `${CREDENTIALS_DIRECTORY}` in a file: where systemd put them, or where it would take them from."""
+    given = environ.get("CREDENTIALS_DIRECTORY")
+    return Path(given) if given else file.with_name(f"{file.stem}.credentials")
 
 
 def run_directory(name: str, environ: Mapping[str, str]) -> Path:
@@ -56,14 +78,22 @@ def state_directory(name: str, environ: Mapping[str, str]) -> Path:
     return folder / ".local" / "state" / "temporal-fleet" / name
 
 
-def fill_in(tree: Tree, folder: Path, environ: Mapping[str, str]) -> Tree:
-    """The tree of a file with these defaults in it. What is given stays, right or wrong."""
+def fill_in(tree: Tree, folder: Path, environ: Mapping[str, str], service: str | None = None) -> Tree:
+    """The tree of a file in a folder, or of the file of a service, with these defaults in it. What is given
+    stays, right or wrong."""
     tree = dict(tree)
     fleet = _table(tree, "fleet")
     if fleet is not None:
-        name = fleet.setdefault("name", name_from(folder.name))
+        name = fleet.setdefault("name", service or name_from(folder.name))
         # A wrong name is reported as such; the folders need any name to go on with.
         usable = name if isinstance(name, str) and name == name_from(name) else "fleet"
+        if service is not None:
+            # Under systemd the same folders are in the environment; here they are for who asks from outside.
+            environ = {
+                "RUNTIME_DIRECTORY": str(run_directory_of(service)),
+                "STATE_DIRECTORY": str(state_directory_of(service)),
+                **environ,
+            }
         fleet.setdefault("run_dir", str(run_directory(usable, environ)))
         fleet.setdefault("state_dir", str(state_directory(usable, environ)))
     cluster = _table(tree, "cluster")

@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from temporal_fleet.supervisor.config.defaults import Tree, fill_in, home, name_from
+from temporal_fleet.supervisor.config.defaults import (
+    Tree,
+    credentials_directory,
+    fill_in,
+    home,
+    name_from,
+    service_of,
+)
 from temporal_fleet.supervisor.config.host import Host
 from temporal_fleet.supervisor.config.places import Key, Places
 from temporal_fleet.supervisor.config.problems import ConfigError, Problem, dotted, explain, shown
@@ -94,7 +101,7 @@ def parse(text: str, path: Path, environ: Mapping[str, str], host: Host | None =
     def problem(key: Key, value: str | None, remedy: str) -> Problem:
         return Problem(key=dotted(key), value=value, remedy=remedy, file=path, line=places.line(key))
 
-    checked = _checked(tree, file.parent, environ, host)
+    checked = _checked(tree, file.parent, environ, host, file)
     if isinstance(checked, FleetFile):
         return _config(checked, file)
     problems = [problem(*complaint) for complaint in checked]
@@ -153,11 +160,18 @@ def _config(file: FleetFile, path: Path | None) -> Config:
 
 
 def _checked(
-    tree: Tree, folder: Path, environ: Mapping[str, str], host: Host | None = None
+    tree: Tree,
+    folder: Path,
+    environ: Mapping[str, str],
+    host: Host | None = None,
+    path: Path | None = None,
 ) -> FleetFile | list[tuple[Key, str | None, str]]:
     """The models of a tree, or everything that is wrong with it: key, value, remedy."""
-    tree = fill_in(tree, folder, environ)
+    service = service_of(path) if path is not None else None
+    tree = fill_in(tree, folder, environ, service)
     context = {"folder": folder}
+    if path is not None:
+        context["credentials"] = credentials_directory(path, environ)
     user_home = home(environ)
     if user_home is not None:
         context["home"] = user_home
@@ -172,7 +186,7 @@ def _checked(
         # Rules between the keys are checked on what is right, so that all is reported at once.
         for key in wrong:
             _put_right(tree, key)
-        file = FleetFile.model_validate(fill_in(tree, folder, environ), context=context)
+        file = FleetFile.model_validate(fill_in(tree, folder, environ, service), context=context)
     for violation in (*violations(file), *resource_violations(file, host)):
         if not _says_nothing(violation, wrong):
             key = violation.keys[0]

@@ -46,16 +46,19 @@ class Fleet(Table):
     """[fleet]: what holds for all pools."""
 
     name: FleetName = Field(
-        description="Name of the fleet, in logs and in its entities' identities. Default: the file's folder.",
+        description="Name of the fleet, in logs and in its entities' identities. Default: the file's folder; "
+        "of a file in /etc/temporal-fleet: its own name.",
         examples=["shop"],
     )
     run_dir: FileSystemPath = Field(
         description="Folder of sockets and black boxes, mode 0700. Default: $RUNTIME_DIRECTORY, else "
+        "/run/temporal-fleet/NAME for /etc/temporal-fleet/NAME.toml, else "
         "$XDG_RUNTIME_DIR/temporal-fleet/NAME, else /tmp/temporal-fleet-UID/NAME.",
         examples=["/run/shop"],
     )
     state_dir: FileSystemPath = Field(
         description="Folder of what must outlive a reboot. Default: $STATE_DIRECTORY, else "
+        "/var/lib/temporal-fleet/NAME for /etc/temporal-fleet/NAME.toml, else "
         "~/.local/state/temporal-fleet/NAME.",
         examples=["/var/lib/shop"],
     )
@@ -153,7 +156,8 @@ class Cluster(Table):
     )
     api_key_file: FileSystemPath | None = Field(
         default=None,
-        description="File with the API key; a new one in it is taken up without a restart.",
+        description="File with the API key; a new one in it is taken up without a restart. Of a service: "
+        "${CREDENTIALS_DIRECTORY}/NAME, as with the files of tls.",
         examples=["api-key"],
     )
     data_converter: Reference | None = Field(

@@ -2,7 +2,8 @@
 value means beside another one does not belong here.
 
 Each refuses with a sentence that says what would be right, and describes itself to the JSON Schema.
-Relative paths are relative to `folder` of the validation context, and `~/` to its `home`.
+Relative paths are relative to `folder` of the validation context, `~/` to its `home`, and
+`${CREDENTIALS_DIRECTORY}/` to its `credentials`.
 """
 
 import keyword
@@ -30,6 +31,8 @@ from temporal_fleet.supervisor.config.units import (
     parse_size,
 )
 
+CREDENTIALS: Final = "${CREDENTIALS_DIRECTORY}/"
+"""How a path in systemd's credential folder begins."""
 REFUSED: Final = "refused"
 """The error type of every sentence of our own."""
 
@@ -165,6 +168,8 @@ class AbsolutePath:
         context: Mapping[str, Path] = info.context or {}
         if str(value).startswith("~/") and "home" in context:
             return context["home"] / str(value)[2:]
+        if str(value).startswith(CREDENTIALS) and "credentials" in context:
+            return context["credentials"] / str(value).removeprefix(CREDENTIALS)
         return context["folder"] / value if "folder" in context else Path(value)
 
     def __get_pydantic_core_schema__(

@@ -7,14 +7,21 @@ needs. How and when that is told does not belong here.
     stopping   told to stop
 """
 
+from collections.abc import Iterable
 from enum import Enum
 
 from temporal_fleet.supervisor.core.fleet import Fleet, Phase, effective
+from temporal_fleet.supervisor.core.helpers import STOP_LIMIT
+from temporal_fleet.supervisor.core.lives import KILL_AFTER_DRAIN
+from temporal_fleet.supervisor.core.recoveries import LAST_WAIT
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import FleetState, fleet_state, ready_count
 
 EXTENSION = 30.0
 """Seconds that are asked for at a time: longer than the supervisor's loop ever takes to ask again."""
+AFTER_DRAIN = KILL_AFTER_DRAIN + LAST_WAIT + 2 * STOP_LIMIT + 10.0
+"""Seconds from the end of a drain to that of the supervisor, at most: a kill, the recovery of what it left,
+the agent's end and the dev server's, and what else there may be to end."""
 _LONGEST_REASON = 400
 _GAVE_UP = frozenset({State.FAILED, State.STOPPED})
 
@@ -47,6 +54,11 @@ def extension(stage: Stage, fleet: Fleet) -> float:
         return 0.0
     gave_up = all(entity.state in _GAVE_UP for entity in fleet.entities.values())
     return 0.0 if stage is Stage.STARTING and gave_up else EXTENSION
+
+
+def longest_stop(drains: Iterable[float]) -> float:
+    """Seconds from a stop to the end of the supervisor. `drains`: of the pools."""
+    return max(drains, default=0.0) + AFTER_DRAIN
 
 
 def summary(fleet: Fleet, cached: int) -> str:

@@ -16,7 +16,7 @@ from tests.cli.command import ARGV, Command
 COMMANDS = (
     *("demo", "run", "init", "check", "up", "status", "executions", "events"),
     *("plan", "reload", "scale", "restart", "changes", "drain", "resume", "quiet"),
-    *("evict", "dump", "stop", "completion"),
+    *("evict", "dump", "stop", "systemd", "completion"),
 )
 OPERATOR_COMMANDS = (
     ("status",),

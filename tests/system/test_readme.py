@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleet import COMMAND
+from tests.pages import blocks, lines
 from tests.system.sessions import Session, session
 from tests.waiting import wait_until
 
@@ -113,7 +114,7 @@ class Reader:
 def test_every_command_does_what_it_says(here: Session) -> None:
     reader = Reader(here)
     printed: dict[str, str] = {}
-    for language, block in _blocks(README.read_text()):
+    for language, block in blocks(README.read_text()):
         if language == "toml":
             if "program = " in block:
                 reader.interrupt()
@@ -121,7 +122,7 @@ def test_every_command_does_what_it_says(here: Session) -> None:
             else:
                 reader.add_to_config(block)
         elif language == "sh":
-            for line in _lines(block):
+            for line in lines(block):
                 printed[line] = reader.type(line)
     reader.await_end()
 
@@ -146,15 +147,6 @@ def test_commands_within_the_text_exist(here: Session) -> None:
 def _succeed(command: list[str | Path], here: Session) -> None:
     done = subprocess.run(command, env=here.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-
-
-def _blocks(text: str) -> list[tuple[str, str]]:
-    return re.findall(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def _lines(block: str) -> list[str]:
-    lines = (re.sub(r"\s+# .*", "", line).strip() for line in block.splitlines())
-    return [line for line in lines if line]
 
 
 def _copy_sources(folder: Path) -> None:

@@ -18,6 +18,7 @@ FOLDERS = {
     "supervisor": "supervisor",
     "entity": "entity",
     "deploy/demo": "demo",
+    "deploy/systemd": "systemd",
 }
 
 
@@ -47,6 +48,7 @@ def test_every_file_of_ours_is_in_the_wheel(wheel: Path) -> None:
         "temporal_fleet/demo/fleet.toml",
         "temporal_fleet/demo/shop/orders.py",
         "temporal_fleet/supervisor/py.typed",
+        "temporal_fleet/systemd/temporal-fleet@.service",
     } <= ours
     assert ours <= set(_names(wheel))
 

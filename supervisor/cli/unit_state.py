@@ -1,0 +1,67 @@
+"""What systemd has of a unit now: its settings and its job. Without a systemd there is nothing to know."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from temporal_fleet.supervisor.cli.spans import SpanError, seconds
+from temporal_fleet.supervisor.cli.unit_files import Service, credentials, seconds_to_stop
+
+if TYPE_CHECKING:
+    from temporal_fleet.supervisor.config.reader import Config
+
+_PATIENCE = 10.0
+
+
+def stop_timeout(unit: str) -> float | None:
+    """Seconds; None: nobody knows."""
+    try:
+        return seconds(_property(unit, "TimeoutStopUSec"))
+    except SpanError:
+        return None
+
+
+def job(unit: str) -> str:
+    """What is about to be done with it: `stop`, `restart`, …; empty: nothing, or nobody knows."""
+    listed = _systemctl("list-jobs", "--plain", "--no-legend", unit).split()
+    return listed[2] if len(listed) > 2 else ""
+
+
+def shortcomings(service: Service, config: "Config") -> list[str]:
+    """What the unit as it is now does not allow for, though the config asks for it."""
+    return list(_shortcomings(service, config))
+
+
+def _shortcomings(service: Service, config: "Config") -> Iterator[str]:
+    if f"TEMPORAL_FLEET_CONFIG={service.config}" not in _property(service.unit, "Environment").split():
+        # No such unit, or it runs another file.
+        return
+    needed, given = seconds_to_stop(config), stop_timeout(service.unit)
+    if given is not None and given < needed:
+        yield f"TimeoutStopSec={given:.0f} is less than its longest drain and what comes after it: {needed}"
+    unit = _systemctl("cat", service.unit)
+    for name, source in credentials(service, config):
+        if not re.search(rf"^(Load|Set)Credential(Encrypted)?={re.escape(name)}:", unit, re.MULTILINE):
+            yield f"LoadCredential={name}:{source} is missing"
+
+
+def _property(unit: str, name: str) -> str:
+    return _systemctl("show", f"--property={name}", "--value", unit).strip()
+
+
+def _systemctl(*words: str) -> str:
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            ["systemctl", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE,
+            env=environment,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout

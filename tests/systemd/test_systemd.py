@@ -1,0 +1,209 @@
+"""The service on a real systemd, as docs/administration.md makes it, and what may happen to it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from tests.conftest import DevServer
+from tests.entity.servers import Authority, Front, served
+from tests.systemd.administrator import CONFIG, UNIT, Administrator, Service, pids
+from tests.systemd.machine import Machine
+from tests.waiting import wait_until
+
+# They share a machine, and a service.
+pytestmark = pytest.mark.xdist_group("systemd")
+
+KEY = "a-key-of-the-shop"
+QUICK = "WatchdogSec=4\nRestartSec=100ms"
+"""Less patient than the unit, so that the tests need not be."""
+TO_THE_START = (
+    "Install it",
+    "Bring your program",
+    "Write its file",
+    "Hand over its credentials",
+    "Start it",
+)
+SECRETS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+@pytest.fixture(scope="module")
+def administrator(
+    machine: Machine, dev_server: DevServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Administrator]:
+    """With a Cluster that takes the right key over TLS, and nothing else."""
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    context = authority.server_context(authority.issue("temporal.example"))
+    front = Front(dev_server.address, context, keys={KEY})
+    with served(front.handle) as address:
+        port = address.rpartition(":")[2]
+        new = Administrator(machine, f"temporal.example:{port}")
+        new.write("/etc/hosts", "127.0.0.1 localhost temporal.example\n")
+        new.write("/root/api-key", KEY)
+        new.write("/root/ca.pem", authority.root.certificate.read_text())
+        yield new
+
+
+@pytest.fixture(scope="module")
+def service(administrator: Administrator) -> Iterator[Service]:
+    """As it is when the page has brought it to its start."""
+    made = Service(administrator)
+    made.drop_in(QUICK)
+    for heading in TO_THE_START:
+        administrator.follow(heading)
+    # Before anything else is asked: `systemctl start` has returned.
+    report = made.ask()
+    assert report is not None
+    assert all(pool.ready for pool in report.pools), report
+    with ExitStack() as stack:
+        stack.callback(made.close)
+        yield made
+
+
+def test_the_page_is_followed_wholly(administrator: Administrator, service: Service) -> None:
+    service.wait_running(2)
+    printed = administrator.follow("Look at it")
+    assert "active (running)" in printed[f"systemctl status --no-pager {UNIT.removesuffix('.service')}"]
+    assert "orders-2" in printed[f"temporal-fleet status -c {CONFIG}"]
+    assert '"state": "running"' in printed["temporal-fleet status --fleet shop --json"]
+    assert administrator.left_out == [
+        "apt-get update && apt-get install -y python3 python3-venv",
+        "python3 -m venv /opt/temporal-fleet",
+        "/opt/temporal-fleet/bin/pip install temporal-fleet",
+    ]
+    assert service.show("StatusText") == "2/2 entities ready in 1 pool; 0 executions cached"
+
+
+def test_the_unit_is_sound_and_hardened(service: Service) -> None:
+    assert service.machine.run("systemd-analyze", "verify", UNIT).stdout == ""
+    rated = service.machine.run("systemd-analyze", "security", "--no-pager", "--threshold=25", UNIT)
+    assert "Overall exposure level" in rated.stdout
+    assert (service.show("OOMPolicy"), service.show("KillMode")) == ("continue", "process")
+    assert service.show("TimeoutStopUSec") == "1min 5s"
+
+
+def test_nobody_inherits_what_is_meant_for_the_supervisor(service: Service) -> None:
+    others = [pid for pid in service.processes() if pid != service.main()]
+    assert len(others) >= 4
+    for pid in others:
+        environment = service.machine.path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        names = {entry.partition(b"=")[0].decode() for entry in environment}
+        assert not names & set(SECRETS)
+        assert KEY.encode() not in b"".join(environment)
+        assert "CREDENTIALS_DIRECTORY" in names
+
+
+def test_the_file_is_checked_against_its_unit(service: Service) -> None:
+    service.administrator.edit(CONFIG, 'drain = "30s"', 'drain = "10m"')
+    refused = service.machine.run("temporal-fleet", "check", "-c", CONFIG, check=False)
+    service.administrator.edit(CONFIG, 'drain = "10m"', 'drain = "30s"')
+    assert refused.returncode == 1
+    assert "TimeoutStopSec=65 is less than its longest drain and what comes after it: 635" in refused.stdout
+    assert f"temporal-fleet systemd install -c {CONFIG}" in refused.stdout
+
+
+def test_a_good_reload_and_bad_ones(service: Service) -> None:
+    before = pids(service.wait_running(2))
+    service.administrator.follow("Change it")
+    after = pids(service.wait_running(3))
+    assert before.items() <= after.items()
+    assert service.show("ActiveState") == "active"
+
+    service.administrator.edit(CONFIG, "entities = 3", "entities = many")
+    status, _ = service.control("reload", check=False)
+    service.administrator.edit(CONFIG, "entities = many", "entities = 2")
+    assert status == 1
+    service.administrator.edit("/srv/shop/shop.py", "import asyncio", "import asyncoi")
+    status, _ = service.control("reload", check=False)
+    service.administrator.edit("/srv/shop/shop.py", "import asyncoi", "import asyncio")
+    assert status == 1
+    assert pids(service.wait_running(3)) == after
+    assert service.show("ActiveState") == "active"
+    service.control("reload")
+    service.wait_running(2)
+
+
+def test_an_entity_that_runs_out_of_memory_stops_nobody_else(service: Service) -> None:
+    before = service.wait_running(2)
+    main = service.main()
+    victim = before.entities[0]
+    assert victim.pid is not None
+    service.run_out_of_memory(victim.pid)
+    after = service.wait(
+        lambda s: s.fleet.state == "running" and s.entities[0].incarnation > victim.incarnation,
+        "another entity has its place",
+    )
+    last = after.entities[0].last_exit
+    assert last is not None
+    assert last.signal == "SIGKILL"
+    assert pids(after)["orders-2"] == pids(before)["orders-2"]
+    assert (service.main(), service.show("ActiveState")) == (main, "active")
+
+
+@pytest.mark.parametrize("how", ["KILL", "STOP"])
+def test_a_supervisor_that_fails_is_followed_by_another(service: Service, how: str) -> None:
+    service.wait_running(2)
+    main = service.main()
+    service.kill(main, how)
+    wait_until(lambda: service.main() not in (0, main), within=20, what="another supervisor")
+    service.wait_running(2)
+    wait_until(lambda: service.show("ActiveState") == "active", what="it is ready")
+
+
+async def test_a_stop_waits_for_what_drains(
+    service: Service, administrator: Administrator, dev_server: DevServer
+) -> None:
+    client = await Client.connect(dev_server.address)
+    # Much less than the activity takes: the supervisor asks for more.
+    service.drop_in(f"{QUICK}\nTimeoutStopSec=1")
+    order = await client.start_workflow("Order", 4.0, id="drains", task_queue="orders")
+    await asyncio.to_thread(
+        service.wait, lambda s: any(e.inflight_activities for e in s.entities), "an activity runs"
+    )
+    await asyncio.to_thread(service.control, "stop")
+    assert (service.show("Result"), service.processes()) == ("success", [])
+    service.drop_in(QUICK)
+    await asyncio.to_thread(service.control, "start")
+    assert await order.result() == "shipped"
+    history = await order.fetch_history()
+    assert [
+        e.activity_task_started_event_attributes.attempt
+        for e in history.events
+        if e.HasField("activity_task_started_event_attributes")
+    ] == [1]
+
+
+async def test_what_a_supervisor_leaves_that_is_killed_at_a_stop(
+    service: Service, dev_server: DevServer
+) -> None:
+    client = await Client.connect(dev_server.address)
+    order = await client.start_workflow("Order", 3.0, id="is-left", task_queue="orders")
+    await asyncio.to_thread(
+        service.wait, lambda s: any(e.inflight_activities for e in s.entities), "an activity runs"
+    )
+    main = service.main()
+    stopping = asyncio.create_task(asyncio.to_thread(service.control, "stop"))
+    await asyncio.to_thread(service.wait, lambda s: s.fleet.state == "draining", "it drains")
+    service.kill(main, "KILL")
+    await stopping
+    assert (service.show("Result"), service.processes()) == ("signal", [])
+    service.machine.run("systemctl", "reset-failed", UNIT)
+    await asyncio.to_thread(service.control, "start")
+    assert await order.result() == "shipped"
+
+
+def test_the_page_to_its_end(administrator: Administrator, service: Service) -> None:
+    administrator.follow("Update it")
+    service.wait_running(2)
+    administrator.follow("Remove it")
+    assert service.processes() == []
+    assert not service.machine.path("/run/temporal-fleet/shop").exists()
+    followed = {*TO_THE_START, "Look at it", "Change it", "Update it", "Remove it"}
+    assert set(administrator.headings()) - followed == {"What happens when something fails"}
+
+
+def test_the_page_stands_where_it_is_looked_for() -> None:
+    assert "(docs/administration.md)" in (Path(__file__).parents[2] / "README.md").read_text()
