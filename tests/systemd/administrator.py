@@ -26,10 +26,14 @@ _NAMES_ITS_FILE = re.compile(r"# (/\S+)\n")
 
 
 class Administrator:
-    def __init__(self, machine: Machine, cluster: str) -> None:
-        """`cluster` stands in the place of temporal.example:7233."""
+    def __init__(self, machine: Machine, cluster: str, queue: str) -> None:
+        """`cluster` stands in the place of temporal.example:7233, `queue` in that of the page's task queue."""
         self.machine = machine
-        self._cluster = cluster
+        self.queue = queue
+        self._instead = {
+            "temporal.example:7233": cluster,
+            'task_queue = "orders"': f'task_queue = "{queue}"',
+        }
         self._sections = sections(PAGE.read_text())
         self.left_out: list[str] = []
         """Commands that were not run here."""
@@ -47,7 +51,9 @@ class Administrator:
             else:
                 named = _NAMES_ITS_FILE.match(block)
                 assert named, f"a block of {language} that does not say which file it is"
-                self.write(named[1], block.replace("temporal.example:7233", self._cluster))
+                for there, here in self._instead.items():
+                    block = block.replace(there, here)  # noqa: PLW2901
+                self.write(named[1], block)
         return printed
 
     def write(self, path: str, text: str) -> None:

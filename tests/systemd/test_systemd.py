@@ -1,8 +1,8 @@
 """The service on a real systemd, as docs/administration.md makes it, and what may happen to it."""
 
 import asyncio
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,8 @@ def administrator(
     front = Front(dev_server.address, context, keys={KEY})
     with served(front.handle) as address:
         port = address.rpartition(":")[2]
-        new = Administrator(machine, f"temporal.example:{port}")
+        # Who runs some of these tests in another process has a machine of its own, on the same Cluster.
+        new = Administrator(machine, f"temporal.example:{port}", f"systemd-{os.getpid()}")
         new.write("/etc/hosts", "127.0.0.1 localhost temporal.example\n")
         new.write("/root/api-key", KEY)
         new.write("/root/ca.pem", authority.root.certificate.read_text())
@@ -48,7 +49,7 @@ def administrator(
 
 
 @pytest.fixture(scope="module")
-def service(administrator: Administrator) -> Iterator[Service]:
+def started(administrator: Administrator) -> Iterator[Service]:
     """As it is when the page has brought it to its start."""
     made = Service(administrator)
     made.drop_in(QUICK)
@@ -58,9 +59,17 @@ def service(administrator: Administrator) -> Iterator[Service]:
     report = made.ask()
     assert report is not None
     assert all(pool.ready for pool in report.pools), report
-    with ExitStack() as stack:
-        stack.callback(made.close)
-        yield made
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def service(started: Service) -> Iterator[Service]:
+    """Runs, whatever became of it in the test before."""
+    started.control("start")
+    yield started
+    started.drop_in(QUICK)
+    started.machine.run("systemctl", "reset-failed", UNIT, check=False)
 
 
 def test_the_page_is_followed_wholly(administrator: Administrator, service: Service) -> None:
@@ -153,19 +162,17 @@ def test_a_supervisor_that_fails_is_followed_by_another(service: Service, how: s
     wait_until(lambda: service.show("ActiveState") == "active", what="it is ready")
 
 
-async def test_a_stop_waits_for_what_drains(
-    service: Service, administrator: Administrator, dev_server: DevServer
-) -> None:
+async def test_a_stop_waits_for_what_drains(service: Service, dev_server: DevServer) -> None:
     client = await Client.connect(dev_server.address)
-    # Much less than the activity takes: the supervisor asks for more.
-    service.drop_in(f"{QUICK}\nTimeoutStopSec=1")
-    order = await client.start_workflow("Order", 4.0, id="drains", task_queue="orders")
+    # Less than the activity takes: the supervisor asks for more.
+    service.drop_in(f"{QUICK}\nTimeoutStopSec=3")
+    queue = service.administrator.queue
+    order = await client.start_workflow("Order", 6.0, id=f"{queue}-drains", task_queue=queue)
     await asyncio.to_thread(
         service.wait, lambda s: any(e.inflight_activities for e in s.entities), "an activity runs"
     )
     await asyncio.to_thread(service.control, "stop")
     assert (service.show("Result"), service.processes()) == ("success", [])
-    service.drop_in(QUICK)
     await asyncio.to_thread(service.control, "start")
     assert await order.result() == "shipped"
     history = await order.fetch_history()
@@ -180,7 +187,8 @@ async def test_what_a_supervisor_leaves_that_is_killed_at_a_stop(
     service: Service, dev_server: DevServer
 ) -> None:
     client = await Client.connect(dev_server.address)
-    order = await client.start_workflow("Order", 3.0, id="is-left", task_queue="orders")
+    queue = service.administrator.queue
+    order = await client.start_workflow("Order", 3.0, id=f"{queue}-is-left", task_queue=queue)
     await asyncio.to_thread(
         service.wait, lambda s: any(e.inflight_activities for e in s.entities), "an activity runs"
     )
