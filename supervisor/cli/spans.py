@@ -18,6 +18,8 @@ def seconds(text: str) -> float:
     """Raises SpanError."""
     if text == "infinity":
         return math.inf
+    if text == "0":
+        return 0.0
     quantities = [_QUANTITY.fullmatch(word) for word in text.split()]
     if not quantities:
         raise SpanError(f"{text!r} is no time span")

@@ -1,4 +1,4 @@
-"""`systemd print` and `install`: what stands in the files. What a systemd makes of them is seen in tests/systemd."""
+"""`systemd print` and `install`: what stands in the files. What systemd makes of them is in tests/systemd."""
 
 import os
 from pathlib import Path

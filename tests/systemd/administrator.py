@@ -27,7 +27,7 @@ _NAMES_ITS_FILE = re.compile(r"# (/\S+)\n")
 
 class Administrator:
     def __init__(self, machine: Machine, cluster: str, queue: str) -> None:
-        """`cluster` stands in the place of temporal.example:7233, `queue` in that of the page's task queue."""
+        """`cluster` stands in the place of temporal.example:7233, `queue` in that of the page's queue."""
         self.machine = machine
         self.queue = queue
         self._instead = {
