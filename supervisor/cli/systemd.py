@@ -2,17 +2,19 @@
 stands in the files is in unit_files."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from temporal_fleet.supervisor.cli import configuration
-from temporal_fleet.supervisor.cli.failure import Failure, say
+from temporal_fleet.supervisor.cli.failure import Failure, Problems, say
 from temporal_fleet.supervisor.cli.place import CONFIG_VARIABLE
 
 if TYPE_CHECKING:
-    from temporal_fleet.supervisor.cli.unit_files import UnitFile
+    from temporal_fleet.supervisor.cli.unit_files import Service, UnitFile
+    from temporal_fleet.supervisor.config.reader import Config
 
 _config_option = click.option(
     "-c",
@@ -92,8 +94,10 @@ def _files(config: Path | None, user: str | None) -> list["UnitFile"]:
 
     files = unit_files.shared(unit_install.command(), _user(user))
     if config is not None:
-        service = unit_files.service_of(config)
-        files.append(unit_files.own(service, configuration.load(service.config, service.environment)))
+        service, loaded = _loaded(config)
+        if problems := unit_files.as_root(loaded):
+            raise Problems("pools that run as users of their own take a service of root's", problems)
+        files.append(unit_files.own(service, loaded))
     return files
 
 
@@ -106,9 +110,17 @@ def _user(given: str | None) -> str:
     return user
 
 
-def _folders(config: Path) -> list[Path]:
-    """Of its programs."""
+def _loaded(config: Path) -> tuple["Service", "Config"]:
     from temporal_fleet.supervisor.cli import unit_files
+    from temporal_fleet.supervisor.config import reader
 
     service = unit_files.service_of(config)
-    return [pool.path for pool in configuration.load(service.config, service.environment).pools.values()]
+    # What this process may do is not what the service may, whose limits follow from the file.
+    read = partial(reader.load, service.config, service.environment)
+    return service, configuration.checked(str(config), read)
+
+
+def _folders(config: Path) -> list[Path]:
+    """Of its programs."""
+    _, loaded = _loaded(config)
+    return [pool.path for pool in loaded.pools.values()]

@@ -7,21 +7,24 @@ import os
 import pwd
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from temporal_fleet.supervisor.config import defaults
-from temporal_fleet.supervisor.config.units import format_duration
+from temporal_fleet.supervisor.config.host import FOR_USERS
 from temporal_fleet.supervisor.core.service import longest_stop
 
 if TYPE_CHECKING:
     from temporal_fleet.supervisor.config.reader import Config
+    from temporal_fleet.supervisor.config.settings import Resources
 
 COMMAND = "/opt/temporal-fleet/bin/temporal-fleet"
 """As it stands in the unit that comes with us."""
 USER = "temporal-fleet"
+OPEN_FILES = 65_536
+"""LimitNOFILE= of that unit."""
 _UNITS = Path("/etc/systemd/system")
 UNIT = _UNITS / "temporal-fleet@.service"
 SYSUSERS = Path("/etc/sysusers.d/temporal-fleet.conf")
@@ -85,19 +88,54 @@ def shared(command: Path, user: str) -> list[UnitFile]:
 
 def own(service: Service, config: "Config") -> UnitFile:
     """What depends on the file of one fleet."""
-    longest = max((pool.drain for pool in config.pools.values()), default=0.0)
     lines = [
-        "# Made from the fleet's file. When its drains, credentials or folders change, make it again:",
+        "# Made from the fleet's file. When `temporal-fleet check` says so, make it again:",
         f"# temporal-fleet systemd install -c {shlex.quote(str(service.config))}",
         "[Service]",
-        f"# The longest drain, {format_duration(longest)}, and what may come after it.",
+        "# The longest drain, and what may come after it.",
         f"TimeoutStopSec={seconds_to_stop(config)}",
+        *directives(service, config),
     ]
-    if defaults.service_of(service.config) is None:
-        lines.append(f"Environment={_word(f'TEMPORAL_FLEET_CONFIG={service.config}')}")
-    lines += [f"LoadCredential={name}:{_percent(source)}" for name, source in credentials(service, config)]
-    lines += [f"ReadWritePaths={_word(f'-{folder}')}" for folder in _folders(service, config)]
     return UnitFile(_UNITS / f"{service.unit}.d" / "fleet.conf", "\n".join(lines) + "\n")
+
+
+def directives(service: Service, config: "Config") -> Iterator[str]:
+    """All lines of it but the time for a stop, with the comments that belong to them."""
+    if defaults.service_of(service.config) is None:
+        yield f"Environment={_word(f'TEMPORAL_FLEET_CONFIG={service.config}')}"
+    for name, source in credentials(service, config):
+        yield f"LoadCredential={name}:{_percent(source)}"
+    for folder in _folders(service, config):
+        yield f"ReadWritePaths={_word(f'-{folder}')}"
+    yield from _for_resources([pool.resources for pool in config.pools.values()])
+
+
+def as_root(config: "Config") -> list[str]:
+    """What would run as root, since a pool beside it has a user of its own."""
+    without = [name for name, pool in config.pools.items() if pool.resources.user is None]
+    if len(without) == len(config.pools):
+        return []
+    return [f"pools.{name}.resources.user: is missing, and it would run as root: set it" for name in without]
+
+
+def _for_resources(wanted: Sequence["Resources"]) -> Iterator[str]:
+    """What the shared unit does not give, and pools ask for."""
+    open_files = max((each.open_files or 0 for each in wanted), default=0)
+    if open_files > OPEN_FILES:
+        yield f"LimitNOFILE={open_files}"
+    lowest_nice = min((each.nice or 0 for each in wanted), default=0)
+    if lowest_nice < 0:
+        yield f"LimitNICE={lowest_nice}"
+    if any(each.gpus for each in wanted):
+        yield "# GPUs are devices."
+        yield "PrivateDevices=no"
+        yield "DeviceAllow=char-nvidia* rw"
+    if any(each.user is not None for each in wanted):
+        # Capabilities of another user than root would outlast the change of user, down to the entities.
+        yield "# Only root may run entities as users of their own: with no more rights than that takes."
+        yield "User=root"
+        yield f"CapabilityBoundingSet={' '.join(FOR_USERS)}"
+        yield "SystemCallFilter=@setuid @chown"
 
 
 def seconds_to_stop(config: "Config") -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from temporal_fleet.supervisor.cli.spans import SpanError, seconds
-from temporal_fleet.supervisor.cli.unit_files import Service, credentials, seconds_to_stop
+from temporal_fleet.supervisor.cli.unit_files import Service, directives, seconds_to_stop
 
 if TYPE_CHECKING:
     from temporal_fleet.supervisor.config.reader import Config
@@ -42,9 +42,16 @@ def _shortcomings(service: Service, config: "Config") -> Iterator[str]:
     if given is not None and given < needed:
         yield f"TimeoutStopSec={given:.0f} is less than its longest drain and what comes after it: {needed}"
     unit = _systemctl("cat", service.unit)
-    for name, source in credentials(service, config):
-        if not re.search(rf"^(Load|Set)Credential(Encrypted)?={re.escape(name)}:", unit, re.MULTILINE):
-            yield f"LoadCredential={name}:{source} is missing"
+    lines = (line for line in directives(service, config) if not line.startswith("#"))
+    yield from (f"{line} is missing" for line in lines if not _has(unit, line))
+
+
+def _has(unit: str, line: str) -> bool:
+    """A credential may come from elsewhere, or be encrypted: it is there by its name."""
+    if line.startswith("LoadCredential="):
+        name = re.escape(line.removeprefix("LoadCredential=").partition(":")[0])
+        return re.search(rf"^(Load|Set)Credential(Encrypted)?={name}:", unit, re.MULTILINE) is not None
+    return line in unit.splitlines()
 
 
 def _property(unit: str, name: str) -> str:

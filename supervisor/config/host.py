@@ -23,6 +23,9 @@ CAPABILITIES: Final = {
 }
 """Those that we may need, by capabilities(7), and their numbers."""
 
+FOR_USERS: Final = ("CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL")
+"""What it takes to run processes as another user, to read what they leave behind, and to end them."""
+
 
 @dataclass(frozen=True)
 class Account:

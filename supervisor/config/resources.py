@@ -5,17 +5,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from temporal_fleet.protocol.rundir import SOCKET_PATH_LIMIT, bus_of
-from temporal_fleet.supervisor.config.host import Access, Host, missing
+from temporal_fleet.supervisor.config.host import FOR_USERS, Access, Host, missing
 from temporal_fleet.supervisor.config.places import Key
 from temporal_fleet.supervisor.config.rules import Violation
 from temporal_fleet.supervisor.config.settings import FleetFile, Pool
 from temporal_fleet.supervisor.config.units import format_cpus, format_size
-
-_FOR_USERS: Final = ("CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL")
-"""What it takes to run processes as another user, to read what they leave behind, and to end them."""
 
 
 def resource_violations(config: FleetFile, host: Host | None) -> Iterator[Violation]:
@@ -99,7 +95,7 @@ def _user_rules(key: Key, name: str, config: FleetFile, pool: Pool, host: Host) 
         return
     if user.uid == host.uid:
         return
-    if lacks := missing(host, _FOR_USERS):
+    if lacks := missing(host, FOR_USERS):
         yield Violation(
             (key,),
             f"this process may not run others as {name}: run the fleet as root, in its unit with "

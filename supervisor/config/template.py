@@ -16,6 +16,7 @@ def template(
     entities: int = 2,
     embedded: bool = False,
     address: str | None = None,
+    namespace: str | None = None,
     name: str | None = None,
     pool: str = "orders",
 ) -> str:
@@ -41,7 +42,7 @@ def template(
 #gpus = [0, 1]                          # those that entities get some of for themselves
 #http = "127.0.0.1:9464"                # /metrics, /healthz, /readyz and a status page; default: none
 
-{_cluster(embedded, address)}
+{_cluster(embedded, address, namespace)}
 [{table}]
 {f"program = {_text(program)}":<40}# a module, or module:attribute: a plugin or a factory
 #path = "."                             # put first on sys.path
@@ -96,12 +97,13 @@ def template(
 """
 
 
-def _cluster(embedded: bool, address: str | None) -> str:
+def _cluster(embedded: bool, address: str | None, namespace: str | None) -> str:
+    where = '#namespace = "default"' if namespace is None else f"namespace = {_text(namespace)}"
     if embedded:
-        return """\
+        return f"""\
 [cluster]
 # An address, a namespace's credentials or a profile belong to another Cluster: first drop [cluster.embedded].
-#namespace = "default"
+{where}
 #data_converter = "shop.crypto:converter"
 #rebuild_task_tokens = true             # free Workflow Tasks of a dead entity at once, not at their time-out
 
@@ -115,7 +117,7 @@ def _cluster(embedded: bool, address: str | None) -> str:
     return f"""\
 [cluster]
 {at:<40}# host:port
-#namespace = "default"
+{where}
 #api_key_file = "api-key"               # a file with the API key; a new one in it is taken up
 #data_converter = "shop.crypto:converter"
 #rebuild_task_tokens = true             # free Workflow Tasks of a dead entity at once, not at their time-out

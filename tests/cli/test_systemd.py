@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from temporal_fleet.supervisor.cli.unit_files import Service, own, service_of, shared
+from temporal_fleet.supervisor.cli.unit_files import Service, as_root, own, service_of, shared
 from temporal_fleet.supervisor.config.reader import Config, load
 from tests.cli.command import Command
 
@@ -107,3 +107,28 @@ client_key = "elsewhere.pem"
     )
     lines = [line for line in own(service, config).text.splitlines() if line.startswith("LoadCredential=")]
     assert lines == [f"LoadCredential=key:{keys}/key", f"LoadCredential=ca.pem:{keys}/ca.pem"]
+
+
+def test_what_the_shared_unit_does_not_give_is_given_to_who_asks(tmp_path: Path) -> None:
+    service, config = config_in(
+        tmp_path,
+        f"[fleet]\ngpus = [0, 1]\n{POOL}"
+        'resources = { open_files = 100000, nice = -5, gpus = 1, user = "worker" }\n',
+    )
+    lines = own(service, config).text.splitlines()
+    assert {"LimitNOFILE=100000", "LimitNICE=-5", "PrivateDevices=no", "User=root"} <= set(lines)
+    assert as_root(config) == []
+    _, modest = config_in(tmp_path, f"{POOL}resources = {{ open_files = 1000, nice = 5 }}\n")
+    directives = [line for line in own(service, modest).text.splitlines() if "=" in line and line[0] != "#"]
+    assert [line.partition("=")[0] for line in directives] == ["TimeoutStopSec", "Environment"]
+
+
+def test_a_pool_that_would_run_as_root_beside_one_with_a_user_is_refused(
+    command: Command, folder: Path
+) -> None:
+    (folder / "fleet.toml").write_text(
+        f'{POOL}resources = {{ user = "worker" }}\n{POOL.replace("orders", "mail")}'
+    )
+    refused = command("systemd", "print", "-c", "fleet.toml")
+    assert refused.status == 1, refused
+    assert "pools.mail.resources.user: is missing, and it would run as root" in refused.err

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from temporal_fleet.supervisor.config.defaults import name_from
-from temporal_fleet.supervisor.config.reader import Memory, Recycle, load
+from temporal_fleet.supervisor.config.defaults import fill_in, name_from, service_of
+from temporal_fleet.supervisor.config.reader import Memory, Recycle, load, parse
 from tests.config.files import POOL, problems, read
 
 
@@ -100,3 +100,48 @@ def test_any_folders_name_gives_a_name_for_a_fleet_and_a_right_one_stays(text: s
     if text.isascii() and text.replace(" ", "x").isprintable() and text:
         right = not problems(f'[fleet]\nname = "{text}"\n{POOL}') if '"' not in text + "\\" else False
         assert not right or name == text
+
+
+SERVICE = Path("/etc/temporal-fleet/shop.toml")
+
+
+def test_a_file_of_a_service_names_its_fleet_and_its_folders() -> None:
+    fleet = parse('[pools.orders]\nprogram = "a"\ntask_queue = "q"\npath = "/usr"\n', SERVICE, {}).fleet
+    assert fleet.name == "shop"
+    assert (fleet.run_dir, fleet.state_dir) == (
+        Path("/run/temporal-fleet/shop"),
+        Path("/var/lib/temporal-fleet/shop"),
+    )
+
+
+def test_what_systemd_says_comes_before_where_the_file_stands() -> None:
+    given = {"RUNTIME_DIRECTORY": "/run/a", "STATE_DIRECTORY": "/var/a"}
+    fleet = fill_in({}, SERVICE.parent, given, service_of(SERVICE))["fleet"]
+    assert fleet == {"name": "shop", "run_dir": "/run/a", "state_dir": "/var/a"}
+
+
+@pytest.mark.parametrize(
+    ("file", "service"),
+    [
+        (SERVICE, "shop"),
+        (Path("/etc/temporal-fleet/a b.toml"), None),
+        (Path("/etc/temporal-fleet/shop/fleet.toml"), None),
+        (Path("/srv/shop.toml"), None),
+    ],
+)
+def test_which_files_are_those_of_services(file: Path, service: str | None) -> None:
+    assert service_of(file) == service
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_credentials_are_where_systemd_put_them_or_takes_them_from(tmp_path: Path, is_set: bool) -> None:
+    folder = tmp_path / ("given" if is_set else "fleet.credentials")
+    folder.mkdir()
+    (folder / "api-key").write_text("secret")
+    text = (
+        '[cluster]\naddress = "shop:1"\napi_key_file = "${CREDENTIALS_DIRECTORY}/api-key"\n'
+        '[pools.orders]\nprogram = "a"\ntask_queue = "q"\n'
+    )
+    environ = {"CREDENTIALS_DIRECTORY": str(folder)} if is_set else {}
+    config = parse(text, tmp_path / "fleet.toml", environ)
+    assert config.cluster.api_key_file == folder / "api-key"

@@ -17,7 +17,7 @@ KEY = re.compile(r"^#(?=[a-z_\"\[])", re.MULTILINE)
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"embedded": True},
-    {"address": "temporal:7233", "name": "shop"},
+    {"address": "temporal:7233", "name": "shop", "namespace": "post"},
     {"program": "a:b", "task_queue": 'a "b" \\ ü', "entities": 9, "name": "a.b", "pool": "b-1"},
 ]
 
@@ -40,6 +40,7 @@ def test_it_holds_and_says_what_was_asked(folder: Path, given: dict[str, Any]) -
     assert (config.cluster.embedded is not None) == given.get("embedded", False)
     if "address" in given:
         assert config.cluster.address == given["address"]
+    assert config.cluster.namespace == given.get("namespace", "default")
     if "name" in given:
         assert config.fleet.name == given["name"]
 
