@@ -7,6 +7,7 @@ would miss, decides nothing, and lives exactly as long as the pair.
 
 import asyncio
 import errno
+import logging
 import os
 import signal
 import sys
@@ -19,7 +20,9 @@ import msgspec
 
 from temporal_fleet.entity.closed import find_closed
 from temporal_fleet.entity.cluster import Cluster
+from temporal_fleet.entity.logs import agent_log
 from temporal_fleet.entity.lost_activities import Retried
+from temporal_fleet.entity.output import Output
 from temporal_fleet.entity.process import NOT_FOR_HELPERS
 from temporal_fleet.entity.recovery import recover
 from temporal_fleet.entity.runtime import client_runtime
@@ -29,12 +32,16 @@ from temporal_fleet.protocol.helpers import (
     ClusterState,
     CredentialsTried,
     FindClosed,
+    LogSettings,
     Recovered,
     RecoverEntity,
     RecoveryDelayed,
     ToAgent,
     WatchCluster,
 )
+from temporal_fleet.protocol.secrets import Secrets
+
+_logger = logging.getLogger(__name__)
 
 _WHEN_FINE = 2.0
 _WHEN_NOT = 0.5
@@ -52,6 +59,8 @@ class Agent:
         self._errands: set[asyncio.Task[None]] = set()
         self._retried = Retried()
         self._recoveries: dict[tuple[str, int], asyncio.Task[Recovered]] = {}
+        self._secrets = Secrets()
+        self._output: Output | None = None
 
     async def work(self) -> None:
         """Watch the Cluster that the last WatchCluster names, and do what is asked for."""
@@ -72,7 +81,7 @@ class Agent:
                 return
             self._tell(state)
             if (problem := await cluster.look_at_credentials()) is not None:
-                self._send(CredentialsTried(problem=problem))
+                self._send(CredentialsTried(problem=self._secrets.hide(problem)))
             pause = _WHEN_FINE if state.reachable and not state.refused else _WHEN_NOT
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause)
@@ -85,8 +94,10 @@ class Agent:
         except ChannelClosed:
             # Here and now, whatever else is under way: nobody is left to work for.
             os._exit(0)
-        if isinstance(message, WatchCluster):
-            self._cluster = Cluster(message, self._runtime)
+        if isinstance(message, LogSettings):
+            self._log(message)
+        elif isinstance(message, WatchCluster):
+            self._cluster = Cluster(message, self._runtime, self._secrets.learn)
             self._changed.set()
             for recovery in self._recoveries.values():
                 recovery.cancel()
@@ -97,6 +108,11 @@ class Agent:
         else:
             self._run(self._find_closed(message, self._cluster))
 
+    def _log(self, settings: LogSettings) -> None:
+        if self._output is None:
+            self._output = agent_log(settings, self._secrets)
+        self._output.use(settings.files)
+
     def _run(self, errand: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(errand)
         self._errands.add(task)
@@ -106,7 +122,7 @@ class Agent:
         self._errands.discard(errand)
         error = errand.exception()
         if error is not None:
-            sys.excepthook(type(error), error, error.__traceback__)
+            _logger.error("what was asked of the agent failed; please report this", exc_info=error)
 
     async def _recover(self, order: RecoverEntity) -> None:
         """It begins anew when another Cluster is named: that which it had is looked at no more, and what
@@ -134,6 +150,7 @@ class Agent:
         self._send(await find_closed(order, cluster))
 
     def _tell(self, state: ClusterState) -> None:
+        state = msgspec.structs.replace(state, reason=self._secrets.hide(state.reason))
         if state != self._told and not self._outbox:
             self._send(state)
             self._told = state
@@ -168,7 +185,7 @@ class Agent:
             problem = str(error)
         else:
             return
-        print(f"temporal-fleet: a {type(message).__name__} was left out: {problem}", file=sys.stderr)
+        _logger.error("a %s was left out: %s", type(message).__name__, problem)
 
 
 async def _work(channel: Channel[ToAgent]) -> None:

@@ -5,7 +5,7 @@ is not its matter.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -81,7 +81,11 @@ class _Connected:
 class Cluster:
     """Reads files and profile again each time it connects: what was wrong in them may have been put right."""
 
-    def __init__(self, watched: WatchCluster, runtime: Runtime) -> None:
+    def __init__(
+        self, watched: WatchCluster, runtime: Runtime, learn: Callable[[Iterable[str]], None]
+    ) -> None:
+        """`learn` is told the secrets of each connection before they are used."""
+        self._learn = learn
         self.identity = connection.identity(watched.fleet, "agent")
         self.rebuilds_task_tokens = watched.rebuild_task_tokens
         self._spec: ClusterSpec = watched.cluster
@@ -159,7 +163,11 @@ class Cluster:
             await connection.namespace_id(connected.client, self._where, _PROBE_PATIENCE)
             return connected
         connect = partial(
-            connection.connect, runtime=self._runtime, identity=self.identity, timeout=_PROBE_PATIENCE
+            connection.connect,
+            runtime=self._runtime,
+            identity=self.identity,
+            timeout=_PROBE_PATIENCE,
+            learn=self._learn,
         )
         client = await connect(self._where)
         namespace_id = await connection.namespace_id(client, self._where, _PROBE_PATIENCE)

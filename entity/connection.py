@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import ip_address
@@ -76,6 +76,30 @@ def endpoint(cluster: ClusterSpec) -> Endpoint:
     return found
 
 
+def secrets(where: Endpoint) -> list[str]:
+    """What is shown there and must be seen nowhere else."""
+    key = where.tls.client_private_key if isinstance(where.tls, TLSConfig) else None
+    metadata = (value for value in where.rpc_metadata.values() if isinstance(value, str))
+    told = {where.address, where.namespace}
+    return [
+        *([where.api_key] if where.api_key is not None else []),
+        *([key.decode("utf-8", "replace")] if key is not None else []),
+        *(value for value in metadata if value not in told),
+    ]
+
+
+def known_secrets(cluster: ClusterSpec) -> list[str]:
+    """As far as its files can be read now."""
+    try:
+        return secrets(endpoint(cluster))
+    except Refused:
+        return []
+
+
+def _nobody(_: Iterable[str]) -> None:
+    """Where nothing is logged that could hold them."""
+
+
 def identity(fleet: str, name: str) -> str:
     """How the Cluster sees this process. `name` must tell one life from the next: PIDs repeat, in a container
     soon, and what is done to a dead Worker is done to whoever has its identity."""
@@ -108,8 +132,13 @@ async def connect(
     timeout: float,
     data_converter: DataConverter = DataConverter.default,
     plugins: Sequence[Plugin] = (),
+    learn: Callable[[Iterable[str]], None] = _nobody,
 ) -> Client:
-    """Raises Unreachable and Refused; what the plugins raise goes through."""
+    """`learn` is told the secrets before they are used.
+
+    Raises Unreachable and Refused; what the plugins raise goes through.
+    """
+    learn(secrets(where))
     try:
         async with asyncio.timeout(timeout):
             return await Client.connect(

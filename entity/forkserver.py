@@ -27,7 +27,8 @@ from temporal_fleet.entity.code import OwnCode
 from temporal_fleet.entity.gpus import see_only
 from temporal_fleet.entity.heap import settle_heap
 from temporal_fleet.entity.life import live
-from temporal_fleet.entity.logs import logger_beside_programs
+from temporal_fleet.entity.logs import log_beside_programs
+from temporal_fleet.entity.output import Output
 from temporal_fleet.entity.process import NOT_FOR_HELPERS, leave
 from temporal_fleet.entity.program import LoadedProgram, ProgramError, load
 from temporal_fleet.entity.streams import flush_streams, guard_streams
@@ -40,6 +41,7 @@ from temporal_fleet.protocol.helpers import (
     Forked,
     ForkEntity,
     ForkRefused,
+    LogSettings,
     Prepare,
     Prepared,
     ProgramRefused,
@@ -80,8 +82,10 @@ class ForkServer:
         loaded: LoadedProgram,
         handlers: SignalHandlers,
         log: BoundLogger,
+        output: Output,
     ) -> None:
         self._log = log
+        self._output = output
         self._channel = channel
         self._loaded = loaded
         self._handlers = handlers
@@ -97,6 +101,8 @@ class ForkServer:
             match self._channel.receive():
                 case ForkEntity(spec=spec):
                     self._fork(spec)
+                case LogSettings(files=files):
+                    self._output.use(files)
                 case Prepare():
                     self._log.error("a fork server prepares one program only")
 
@@ -147,6 +153,7 @@ class ForkServer:
         try:
             os.setsid()
             self._channel.close()
+            self._output.close()
             signal.set_wakeup_fd(-1)
             set_handlers(self._handlers)
             reseed()
@@ -193,18 +200,19 @@ def main() -> NoReturn:
         request = channel.receive()
         if not isinstance(request, Prepare):
             raise TypeError(f"a fork server must Prepare first, and was sent {type(request).__name__}")
+        log, output = log_beside_programs(request.log, request.program)
         began = time.monotonic()
         try:
             loaded, inventory, own = prepare(request.program)
         except ProgramError as refused:
-            channel.send(ProgramRefused(reason=refused.reason, detail=refused.detail))
+            hide = output.lines.secrets.hide
+            channel.send(ProgramRefused(reason=hide(refused.reason), detail=hide(refused.detail)))
             leave(ExitCode.PROGRAM_UNUSABLE)
-        log = logger_beside_programs(request.log_format, request.program.program)
         for warning in loaded.warnings:
             log.warning(warning)
         # The program may have set handlers when it was imported, for the process that it thought it had.
         set_handlers({**handlers, **deaf})
-        server = ForkServer(channel, loaded, handlers, log)
+        server = ForkServer(channel, loaded, handlers, log, output)
         files = own.files()
         search_path = [os.fsencode(folder) for folder in sys.path]
         channel.send(

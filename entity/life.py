@@ -18,7 +18,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from structlog.stdlib import BoundLogger
 from temporalio.runtime import Runtime
 
 from temporal_fleet.entity import connection
@@ -26,7 +25,7 @@ from temporal_fleet.entity.credentials import Credentials
 from temporal_fleet.entity.evictor import Evictor
 from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.link import Link
-from temporal_fleet.entity.logs import CORE_LOGGER, CoreNoise, LogLevels, configure_logging
+from temporal_fleet.entity.logs import CORE_LOGGER, EntityLog, configure_logging, entity_lines
 from temporal_fleet.entity.metrics import EntityMetrics
 from temporal_fleet.entity.program import LoadedProgram, client_plugins, worker_arguments
 from temporal_fleet.entity.recorder import Recorder
@@ -34,15 +33,16 @@ from temporal_fleet.entity.references import ProgramError, resolve, summary
 from temporal_fleet.entity.runtime import entity_runtime
 from temporal_fleet.entity.stacks import register_stack_dumper
 from temporal_fleet.entity.sticky import StickyQueue
-from temporal_fleet.entity.streams import flush_streams, guard_streams
+from temporal_fleet.entity.streams import flush_streams
 from temporal_fleet.entity.vitals import Vitals
 from temporal_fleet.entity.worker import EntityWorker
 from temporal_fleet.protocol.blackbox import BlackBoxWriter
 from temporal_fleet.protocol.exits import ExitCode
+from temporal_fleet.protocol.loglines import LogLines
 from temporal_fleet.protocol.messages import Evict, Heartbeat
 from temporal_fleet.protocol.process import own_identity
 from temporal_fleet.protocol.rundir import RunDirectory, routing_id
-from temporal_fleet.protocol.spec import EntitySpec
+from temporal_fleet.protocol.spec import EntitySpec, LogFiles
 
 _CONNECT_TIMEOUT = 10.0
 _HEARTBEAT_INTERVAL = 1.0
@@ -70,16 +70,17 @@ class _Ending:
 def live(spec: EntitySpec, loaded: LoadedProgram) -> NoReturn:
     """Be this entity, in a freshly forked process that leads a session of its own, until the process ends."""
     code = ExitCode.CRASHED
+    lines = entity_lines(spec)
     try:
-        code = _live(spec, loaded)
+        code = _live(spec, loaded, lines)
     # Whatever it is, SystemExit included: below is the only way out.
     except BaseException as error:
-        _say_early(spec, f"cannot live: {summary(error)}")
+        _say_early(spec, lines, f"it cannot live: {summary(error)}")
     finally:
         os._exit(code)
 
 
-def _live(spec: EntitySpec, loaded: LoadedProgram) -> ExitCode:
+def _live(spec: EntitySpec, loaded: LoadedProgram, lines: LogLines) -> ExitCode:
     files = RunDirectory(spec.run_dir)
     blackbox = files.blackbox(spec.entity, spec.incarnation)
     stacks = files.stacks(spec.entity, spec.incarnation)
@@ -87,28 +88,27 @@ def _live(spec: EntitySpec, loaded: LoadedProgram) -> ExitCode:
         box = BlackBoxWriter(blackbox, spec.entity, spec.incarnation, own_identity(), spec.gpus)
         register_stack_dumper(stacks)
     except OSError as error:
-        _say_early(spec, f"cannot write to {files.entities}: {error.strerror}")
+        _say_early(spec, lines, f"it cannot write to {files.entities}: {error.strerror}")
         return ExitCode.NO_BLACK_BOX
     if _is_superseded(spec, files):
-        _say_early(spec, "another supervisor has its place by now: it leaves")
+        _say_early(spec, lines, "another supervisor has its place by now: it leaves")
         for file in (blackbox, stacks):
             # As another user we may make no files there, and remove none: the next supervisor does.
             with suppress(PermissionError):
                 file.unlink(missing_ok=True)
         return ExitCode.STOPPED
-    guard_streams()
     # What `ps` and `top` show, where they may; the command line is the fork server's.
     with suppress(OSError):
         Path("/proc/self/comm").write_text(spec.entity)
-    log, core_noise, log_levels = configure_logging(spec)
-    life = _Life(spec, loaded, box, log, core_noise, log_levels)
+    log = configure_logging(spec, lines)
+    life = _Life(spec, loaded, box, log)
     ending = life.run()
-    box.write_last_words(ending.reason)
+    box.write_last_words(lines.secrets.hide(ending.reason))
     drained = ending.code in (ExitCode.STOPPED, ExitCode.ORPHANED)
     if drained:
         # It took leave of the Cluster. Who finds the box later, with no exit status, has nothing to recover.
         box.write_identity("")
-    log.log(
+    log.logger.log(
         logging.INFO if drained else logging.ERROR,
         ending.reason,
         exit=ending.code.name.lower(),
@@ -132,10 +132,11 @@ def _is_superseded(spec: EntitySpec, files: RunDirectory) -> bool:
     return holder not in {"", str(spec.supervisor_pid)}
 
 
-def _say_early(spec: EntitySpec, text: str) -> None:
+def _say_early(spec: EntitySpec, lines: LogLines, text: str) -> None:
     """What has to be said before there is a log."""
+    line = lines.text({"level": "error", "event": text}, spec.log_format)
     with suppress(OSError):
-        os.write(2, f"temporal-fleet: entity {spec.entity} {text}\n".encode())
+        os.write(2, f"{line}\n".encode("utf-8", "backslashreplace"))
 
 
 class _Life:
@@ -146,16 +147,16 @@ class _Life:
         spec: EntitySpec,
         loaded: LoadedProgram,
         box: BlackBoxWriter,
-        log: BoundLogger,
-        core_noise: CoreNoise,
-        log_levels: LogLevels,
+        log: EntityLog,
     ) -> None:
         self._spec = spec
         self._loaded = loaded
         self._box = box
-        self._log = log
-        self._core_noise = core_noise
-        self._log_levels = log_levels
+        self._log = log.logger
+        self._output = log.output
+        self._secrets = log.output.lines.secrets
+        self._core_noise = log.core_noise
+        self._log_levels = log.levels
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -205,8 +206,9 @@ class _Life:
         if not self._quieted.done():
             self._quieted.set_result(None)
 
-    def settings_changed(self, log_level: str) -> None:
+    def settings_changed(self, log_level: str, log_files: LogFiles | None) -> None:
         self._log_levels.follow(log_level)
+        self._output.use(log_files)
 
     def eviction_ordered(self, order: Evict) -> None:
         self._run_errand(self._evict(order))
@@ -303,6 +305,8 @@ class _Life:
     async def _boot(self, runtime: Runtime) -> EntityWorker:
         spec = self._spec
         if spec.program.after_fork is not None:
+            # It may read the same files, and fail with what they hold.
+            self._secrets.learn(connection.known_secrets(spec.cluster))
             made = resolve(spec.program.after_fork, "after_fork")()
             if inspect.isawaitable(made):
                 await made
@@ -315,6 +319,7 @@ class _Life:
             identity=identity,
             timeout=_CONNECT_TIMEOUT,
             plugins=client_plugins(self._loaded),
+            learn=self._secrets.learn,
         )
         converter = connection.load_data_converter(spec.cluster.data_converter)
         client = await connect(self._where, data_converter=converter)
@@ -322,8 +327,12 @@ class _Life:
         recorder = Recorder(self._box, self._executions, StickyQueue(client, self._box))
         self._worker = EntityWorker(spec, arguments, client, self._vitals, recorder)
         credentials = Credentials(spec.cluster, self._where, client, connect, self._worker.reconnected)
-        self._run_errand(credentials.watch(self._link.credentials_tried))
+        self._run_errand(credentials.watch(self._credentials_tried))
         return self._worker
+
+    def _credentials_tried(self, problem: str) -> None:
+        # A plugin's own words.
+        self._link.credentials_tried(self._secrets.hide(problem))
 
     async def _run(self, worker: EntityWorker) -> None:
         try:

@@ -30,7 +30,7 @@ from temporal_fleet.protocol.messages import (
     Welcome,
 )
 from temporal_fleet.protocol.rundir import RunDirectory, bus_of, ipc, routing_id
-from temporal_fleet.protocol.spec import EntitySpec
+from temporal_fleet.protocol.spec import EntitySpec, LogFiles
 
 HELLO_INTERVAL = 0.5
 """Between two greetings to a supervisor that may have come in the place of the dead one."""
@@ -50,7 +50,7 @@ class Listener(Protocol):
 
     def quiet_ordered(self) -> None: ...
 
-    def settings_changed(self, log_level: str) -> None: ...
+    def settings_changed(self, log_level: str, log_files: LogFiles | None) -> None: ...
 
     def eviction_ordered(self, order: Evict) -> None: ...
 
@@ -205,7 +205,7 @@ class Link:
             case Welcome():
                 self._welcomed(message)
             case Settings():
-                self._listener.settings_changed(message.log_level)
+                self._listener.settings_changed(message.log_level, message.log_files)
             case Quiet():
                 self._listener.quiet_ordered()
             case Drain():
@@ -221,7 +221,7 @@ class Link:
             return
         self._contact = _Contact.WELCOMED
         self._stop_search()
-        self._listener.settings_changed(welcome.log_level)
+        self._listener.settings_changed(welcome.log_level, welcome.log_files)
         if not had_one:
             self._listener.supervisor_found()
 

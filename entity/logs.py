@@ -1,23 +1,29 @@
-"""What an entity says on standard error, and its fork server before it: one form for our lines, the SDK's and
-the program's own.
+"""What an entity says, and a helper: one form for our lines, the SDK's and the program's own.
 
-Sets up loggers; what is logged, and when, is decided by those who log.
+Sets up loggers; what is logged, and when, is decided by those who log, and where it goes by output.
 """
 
 import logging
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+from temporalio import activity, workflow
 
-from temporal_fleet.protocol.spec import EntitySpec
+from temporal_fleet.entity.output import Output
+from temporal_fleet.entity.tasks import task_ids
+from temporal_fleet.protocol.helpers import LogSettings
+from temporal_fleet.protocol.loglines import TASK_KEYS, LogLines
+from temporal_fleet.protocol.secrets import Secrets, environment_secrets
+from temporal_fleet.protocol.spec import EntitySpec, ProgramSpec
 
 CORE_LOGGER = "temporalio.core"
 """Where the lines of the SDK's core arrive."""
 
+_OURS = "temporal_fleet"
 _WORKER_LOGGER = "temporalio.worker._worker"
 
 _DROPPED_METRIC = "metrics buffer is full"
@@ -85,61 +91,110 @@ def _target(record: logging.LogRecord) -> str | None:
     return getattr(getattr(record, "temporal_log", None), "target", None)
 
 
-def configure_logging(spec: EntitySpec) -> tuple[structlog.stdlib.BoundLogger, CoreNoise, LogLevels]:
-    """Make standard logging write `console` or `json` lines that name the entity; return our logger.
+@dataclass(frozen=True)
+class EntityLog:
+    logger: structlog.stdlib.BoundLogger
+    output: Output
+    core_noise: CoreNoise
+    levels: LogLevels
+
+
+def entity_lines(spec: EntitySpec) -> LogLines:
+    program, cluster = spec.program, spec.cluster
+    told = (spec.fleet, program.program, program.path, program.task_queue, cluster.address, cluster.namespace)
+    origin = {
+        "fleet": spec.fleet,
+        "process": "entity",
+        "pool": spec.entity.rpartition("-")[0],
+        "entity": spec.entity,
+        "incarnation": spec.incarnation,
+        "pid": os.getpid(),
+    }
+    return LogLines(origin, Secrets(environment_secrets(program.env, told)))
+
+
+def configure_logging(spec: EntitySpec, lines: LogLines) -> EntityLog:
+    """Make standard logging, and what is printed, lines that name the entity.
 
     structlog's own global configuration is left to the program.
     """
-    handler, shared = _form(
-        spec.log_format,
-        {
-            "fleet": spec.fleet,
-            "entity": spec.entity,
-            "incarnation": spec.incarnation,
-            "pid": os.getpid(),
-        },
-    )
+    output = Output(lines, spec.log_format, spec.entity)
+    output.use(spec.log_files)
+    output.take_prints()
+    handler, shared = _form(output)
     levels = LogLevels(_install(handler))
     levels.follow(spec.log_level)
     noise = CoreNoise()
     logging.getLogger(CORE_LOGGER).addFilter(noise)
     logging.getLogger(_WORKER_LOGGER).addFilter(_tells_no_grace_period)
-    return _logger(_ours(), shared), noise, levels
+    return EntityLog(_logger(_ours(), shared), output, noise, levels)
 
 
-def logger_beside_programs(log_format: str, program: str) -> structlog.stdlib.BoundLogger:
-    """Our logger in a process that entities are forked from. It is registered nowhere: neither the program
-    that is imported there nor the entities find anything set up."""
-    handler, shared = _form(log_format, {"program": program, "pid": os.getpid()})
-    logger = logging.Logger("temporal_fleet", logging.INFO)
+def log_beside_programs(
+    settings: LogSettings, program: ProgramSpec
+) -> tuple[structlog.stdlib.BoundLogger, Output]:
+    """The log of a process that entities are forked from. Its logger is registered nowhere: neither the
+    program that is imported there nor the entities find anything set up."""
+    told = (settings.fleet, program.program, program.path, program.task_queue)
+    secrets = Secrets(environment_secrets(program.env, told))
+    output = _helper_output(settings, secrets, program.program)
+    handler, shared = _form(output)
+    logger = logging.Logger(_OURS, logging.INFO)
     logger.addHandler(handler)
-    return _logger(logger, shared)
+    return _logger(logger, shared), output
 
 
-def _form(log_format: str, origin: Mapping[str, Any]) -> tuple[logging.Handler, list[Processor]]:
-    """A handler for lines that name their origin, and what our own lines go through before it."""
+def agent_log(settings: LogSettings, secrets: Secrets) -> Output:
+    """For every logger of the cluster agent, which runs nobody else's code."""
+    output = _helper_output(settings, secrets)
+    handler, _ = _form(output)
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
+    return output
 
-    def name_origin(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        return {**event, **origin}
 
-    shared: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso"),
-        name_origin,
-    ]
-    final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if log_format == "json":
-        final += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=repr)]
-    else:
-        final.append(
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+def _helper_output(settings: LogSettings, secrets: Secrets, program: str = "") -> Output:
+    origin = {"fleet": settings.fleet, "process": settings.process, "pid": os.getpid(), "program": program}
+    output = Output(LogLines(origin, secrets), settings.log_format, settings.name)
+    output.use(settings.files)
+    output.take_prints()
+    return output
+
+
+class _ToOutput(logging.Handler):
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._output.write(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+def _form(output: Output) -> tuple[logging.Handler, list[Processor]]:
+    """A handler for that output, and what our own lines go through before it."""
+    shared: list[Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name]
+    handler = _ToOutput(output)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                _name_task,
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                lambda _logger, _method, event: output.render(event),
+            ],
+            foreign_pre_chain=shared,
         )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=final, foreign_pre_chain=shared))
+    )
     return handler, shared
+
+
+def _name_task(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """The task that this was said in; of what the SDK's core says, the one that it names."""
+    record: logging.LogRecord = event["_record"]
+    core = getattr(getattr(record, "temporal_log", None), "fields", None)
+    ids = {key: core[key] for key in TASK_KEYS if core.get(key)} if isinstance(core, dict) else task_ids()
+    return {**event, "timestamp": record.created, **ids}
 
 
 def _logger(logger: logging.Logger, shared: list[Processor]) -> structlog.stdlib.BoundLogger:
@@ -164,9 +219,12 @@ def _install(handler: logging.Handler) -> list[logging.Logger]:
     for present in plain:
         root.removeHandler(present)
     root.addHandler(handler)
+    # Lines of ours have what these would add to the text.
+    workflow.logger.workflow_info_on_message = False
+    activity.logger.activity_info_on_message = False
     # WARNING is what nobody chose.
     return [root] if root.level == logging.WARNING else [_ours()]
 
 
 def _ours() -> logging.Logger:
-    return logging.getLogger("temporal_fleet")
+    return logging.getLogger(_OURS)

@@ -1,14 +1,18 @@
-"""Standard output and error that never raise into the user's code because their reader went away.
+"""Standard output and error that never raise into the user's code because their reader went away, and that
+may be read line by line instead of being written as they are.
 
-Only the two streams: what is written to them, and in which form, is decided elsewhere.
+Only the two streams: what becomes of a line is decided elsewhere.
 """
 
 import io
 import os
 import select
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
+_LONGEST = 16_000
+"""Bytes of one line. What is longer is taken for several: it may never end."""
 _ROOM_TIMEOUT_MS = 1000
 """How long a full non-blocking stream is waited for before what it was to take is dropped."""
 
@@ -20,13 +24,15 @@ class GuardedOutput(io.RawIOBase):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._said: Callable[[int, bytes], None] | None = None
+        self._begun = b""
         self.lost_bytes = 0
 
     def fileno(self) -> int:
         return self._descriptor
 
     def isatty(self) -> bool:
-        return os.isatty(self._descriptor)
+        return self._said is None and os.isatty(self._descriptor)
 
     def writable(self) -> bool:
         return True
@@ -34,10 +40,34 @@ class GuardedOutput(io.RawIOBase):
     def write(self, data: "memoryview | bytes | bytearray") -> int:  # type: ignore[override]
         size = memoryview(data).nbytes
         try:
-            return self._write(data)
-        except OSError:
+            if self._said is None:
+                return self._write(data)
+            self._take(bytes(data))
+        # A line that could not be told is no fault of who printed it.
+        except Exception:
             self.lost_bytes += size
-            return size
+        return size
+
+    def tell_lines(self, said: Callable[[int, bytes], None]) -> None:
+        """From now on what is written here is told to `said`, with our descriptor, line by line."""
+        self._said = said
+
+    def end_line(self) -> None:
+        """What was written of a line counts as the whole of it."""
+        begun, self._begun = self._begun, b""
+        if self._said is not None and begun.strip():
+            self._said(self._descriptor, begun)
+
+    def _take(self, data: bytes) -> None:
+        assert self._said is not None
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        for line in lines:
+            for part in _parts(line):
+                self._said(self._descriptor, part)
+        if len(self._begun) >= _LONGEST:
+            *parts, self._begun = _parts(self._begun)
+            for part in parts:
+                self._said(self._descriptor, part)
 
     def _write(self, data: "memoryview | bytes | bytearray") -> int:
         try:
@@ -52,6 +82,7 @@ class GuardedOutput(io.RawIOBase):
 
 _replaced: list[TextIO | None] = []
 """The interpreter's own streams: freeing one would close its descriptor."""
+_guarded: list[io.TextIOWrapper] = []
 
 
 def guard_streams() -> None:
@@ -71,8 +102,16 @@ def guard_streams() -> None:
             line_buffering=True,
         )
         _replaced.extend((present, getattr(sys, f"__{name}__")))
+        _guarded.append(stream)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def tell_lines(said: Callable[[int, bytes], None]) -> None:
+    """What is written to the guarded streams becomes lines for `said(descriptor, line)`."""
+    for stream in _guarded:
+        stream.flush()
+        _raw(stream).tell_lines(said)
 
 
 def flush_streams() -> None:
@@ -85,8 +124,22 @@ def flush_streams() -> None:
         except (OSError, ValueError):
             # The program's own stream, closed or broken: nobody is left to tell.
             continue
+    for guarded in _guarded:
+        _raw(guarded).end_line()
 
 
 def _is_guarded(stream: TextIO | None) -> bool:
     binary = getattr(stream, "buffer", None)
     return isinstance(getattr(binary, "raw", None), GuardedOutput)
+
+
+def _raw(stream: io.TextIOWrapper) -> GuardedOutput:
+    raw: GuardedOutput = stream.buffer.raw  # type: ignore[attr-defined]
+    return raw
+
+
+def _parts(line: bytes) -> list[bytes]:
+    """Of a length that a log takes; none where there is nothing to read."""
+    if len(line) <= _LONGEST:
+        return [line] if line.strip() else []
+    return [line[start : start + _LONGEST] for start in range(0, len(line), _LONGEST)]

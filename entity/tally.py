@@ -1,8 +1,9 @@
 """What one recovery has achieved so far: the figures of Recovered."""
 
-import sys
-import traceback
+import logging
 from dataclasses import dataclass, field
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -21,5 +22,5 @@ class Tally:
 
     def failed(self, error: Exception) -> None:
         """By a fault of ours, or one that nobody thought of."""
-        traceback.print_exception(error, file=sys.stderr)
+        _logger.error("a part of a recovery failed; please report this", exc_info=error)
         self.problems.append(f"{type(error).__name__}: {error}")

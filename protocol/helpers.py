@@ -6,15 +6,29 @@ A helper gets the number of its end of the pair as its only command line argumen
 
 import msgspec
 
-from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, ProgramSpec
+from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, LogFiles, ProgramSpec
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="log"):
+    """To a helper: how and where it logs. To the agent before anything else, to a fork server in Prepare;
+    again when it changes."""
+
+    fleet: str = ""
+    process: str = ""
+    """What its lines say that it is: `fork server` or `agent`."""
+    name: str = ""
+    """Of its file, as of protocol.logfile."""
+    log_format: str = "json"
+    """`console` or `json`, on the inherited streams. Files are always JSON."""
+    files: LogFiles | None = None
+    """None: the inherited streams."""
 
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="prepare"):
     """To a fork server, first: import and validate this program."""
 
     program: ProgramSpec
-    log_format: str = "json"
-    """Of the fork server's own lines: `console` or `json`."""
+    log: LogSettings = LogSettings()
 
 
 class ForkEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="fork"):
@@ -23,7 +37,7 @@ class ForkEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     spec: EntitySpec
 
 
-ToForkServer = Prepare | ForkEntity
+ToForkServer = LogSettings | Prepare | ForkEntity
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="prepared"):
@@ -120,7 +134,7 @@ class FindClosed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     """How many executions to ask for, the least recently active."""
 
 
-ToAgent = WatchCluster | RecoverEntity | FindClosed
+ToAgent = LogSettings | WatchCluster | RecoverEntity | FindClosed
 
 
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="cluster"):

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import msgspec
 
+from temporal_fleet.protocol.spec import LogFiles
+
 Pid = Annotated[int, msgspec.Meta(gt=0, le=2**22)]
 """Up to the kernel's own limit, PID_MAX_LIMIT."""
 
@@ -89,7 +91,8 @@ class Welcome(ToEntity, frozen=True, kw_only=True, tag="welcome"):
 
     supervisor_pid: Pid
     log_level: str = "info"
-    """As of Settings."""
+    """As of Settings, like `log_files`."""
+    log_files: LogFiles | None = None
 
 
 class Settings(ToEntity, frozen=True, kw_only=True, tag="settings"):
@@ -97,6 +100,8 @@ class Settings(ToEntity, frozen=True, kw_only=True, tag="settings"):
 
     log_level: str
     """`debug`, `info`, `warning` or `error`."""
+    log_files: LogFiles | None = None
+    """None: the inherited streams."""
 
 
 class Quiet(ToEntity, frozen=True, kw_only=True, tag="quiet"):

@@ -70,6 +70,16 @@ class ProgramSpec(msgspec.Struct, frozen=True, kw_only=True):
         return f"ProgramSpec({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
 
+class LogFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """[fleet] log_dir: each process has a file of its own there, as of protocol.logfile."""
+
+    folder: str
+    size: int
+    """Bytes, from which on a file is rotated."""
+    keep: int
+    """How many rotated files of each stay."""
+
+
 class EntitySpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one life of one entity needs."""
 
@@ -85,8 +95,9 @@ class EntitySpec(msgspec.Struct, frozen=True, kw_only=True):
     drain: float
     orphan: float
     log_format: str
-    """`console` or `json`."""
+    """`console` or `json`, on the inherited streams. Files are always JSON."""
     log_level: str = "info"
-    """As of messages.Settings; until the supervisor says otherwise."""
+    """As of messages.Settings, like `log_files`; until the supervisor says otherwise."""
+    log_files: LogFiles | None = None
     rebuild_task_tokens: bool = True
     """Whether Workflow Tasks that its Worker dropped are freed by tokens made anew."""

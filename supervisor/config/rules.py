@@ -44,6 +44,17 @@ def _fleet_rules(config: FleetFile) -> Iterator[Violation]:
         RunDirectory(config.fleet.run_dir)
     except ProtocolMisuse as misuse:
         yield Violation((("fleet", "run_dir"), ("fleet", "name")), str(misuse))
+    folder = config.fleet.log_dir
+    if folder is None:
+        return
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            yield Violation((("fleet", "log_dir"),), f"must be a folder, and {there} is none")
+        elif not os.access(there, os.W_OK | os.X_OK):
+            yield Violation((("fleet", "log_dir"),), f"must be writable by this user: chmod or chown {there}")
+    except OSError as error:
+        yield Violation((("fleet", "log_dir"),), _cannot_be_looked_at(folder, error))
 
 
 def _cluster_rules(cluster: Cluster) -> Iterator[Violation]:

@@ -27,6 +27,7 @@ from temporal_fleet.supervisor.config.values import (
     ProcessMemory,
     Program,
     Reference,
+    SizeFrom,
     TaskQueue,
 )
 from temporal_fleet.supervisor.config.worker_options import WorkerOptions
@@ -71,6 +72,21 @@ class Fleet(Table):
         default="info",
         description="What is logged at least, by the fleet and by programs that chose no level themselves.",
         examples=["debug"],
+    )
+    log_dir: FileSystemPath | None = Field(
+        default=None,
+        description="Folder of log files, one of JSON lines for each process, rotated; absent: all processes "
+        "log to the streams of the supervisor.",
+        examples=["/var/log/shop"],
+    )
+    log_size: Annotated[int, SizeFrom(minimum=64 << 10)] = Field(
+        default="10MiB",
+        validate_default=True,
+        description="A log file in log_dir is rotated when it has reached this size.",
+        examples=["10MiB"],
+    )
+    log_keep: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=5, description="How many rotated files stay of each log in log_dir.", examples=[5]
     )
     orphan: Duration = Field(
         default="30s",

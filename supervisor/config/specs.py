@@ -2,7 +2,9 @@
 
 from typing import Final, Literal
 
-from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, Limits, ProgramSpec, TlsSpec
+from temporal_fleet.protocol.logfile import files_of
+from temporal_fleet.protocol.secrets import environment_secrets
+from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, Limits, LogFiles, ProgramSpec, TlsSpec
 from temporal_fleet.supervisor.config.settings import Config
 
 # Indices are those of nvidia-smi. A program's import is nobody's entity: a GPU that it took hold of could not
@@ -78,8 +80,27 @@ def entity_spec(
         orphan=config.fleet.orphan,
         log_format=log_format,
         log_level=config.fleet.log_level,
+        log_files=log_files(config, pool_name),
         rebuild_task_tokens=config.cluster.rebuild_task_tokens,
     )
+
+
+def log_files(config: Config, pool: str | None = None) -> LogFiles | None:
+    """Of the entities of a pool, or of the supervisor; None: they log to the streams that they inherited."""
+    fleet = config.fleet
+    if fleet.log_dir is None:
+        return None
+    user = config.pools[pool].resources.user if pool in config.pools else None
+    return files_of(LogFiles(folder=str(fleet.log_dir), size=fleet.log_size, keep=fleet.log_keep), user)
+
+
+def secrets(config: Config) -> list[str]:
+    """The values of pools' `env` that the file says nowhere else."""
+    told = [config.fleet.name, config.cluster.address, config.cluster.namespace]
+    for name, pool in config.pools.items():
+        told += [name, pool.program, str(pool.path), pool.task_queue]
+    environments = (pool.env for pool in config.pools.values())
+    return [value for each in environments for value in environment_secrets(each, told)]
 
 
 def log_format(config: Config, *, terminal: bool) -> Literal["console", "json"]:

@@ -37,6 +37,9 @@ def template(
 #state_dir = "state"                    # what must outlive a reboot; default: under ~/.local/state
 #log_format = "auto"                    # auto: console on a terminal, json otherwise
 #log_level = "info"                     # debug, info, warning or error
+#log_dir = "logs"                       # a rotated file for each process; default: the supervisor's streams
+#log_size = "10MiB"                     # of a log file there, when it is rotated
+#log_keep = 5                           # rotated files of each
 #orphan = "30s"                         # how long entities work on when the supervisor is gone
 #memory_budget = "4GiB"                 # for all entities together; above it the largest evict executions
 #gpus = [0, 1]                          # those that entities get some of for themselves

@@ -24,6 +24,7 @@ class Announcer:
             _LEVELS[emit.level],
             emit.message,
             kind=emit.kind,
+            pool=emit.pool,
             entity=emit.entity,
             incarnation=emit.incarnation,
         )

@@ -12,6 +12,7 @@ from temporal_fleet.supervisor.config.host import this_host
 from temporal_fleet.supervisor.config.pools import core_pools
 from temporal_fleet.supervisor.config.reader import Config, ConfigError, load
 from temporal_fleet.supervisor.config.specs import cluster_spec, entity_spec
+from temporal_fleet.supervisor.config.units import format_size
 from temporal_fleet.supervisor.core.fleet import Pool
 
 
@@ -147,6 +148,9 @@ def _live(before: Config, after: Config) -> list[tuple[str, object, object]]:
     return [
         ("log_level", before.fleet.log_level, after.fleet.log_level),
         ("http", before.fleet.http, after.fleet.http),
+        ("log_dir", before.fleet.log_dir, after.fleet.log_dir),
+        ("log_size", format_size(before.fleet.log_size), format_size(after.fleet.log_size)),
+        ("log_keep", before.fleet.log_keep, after.fleet.log_keep),
         ("rebuild_task_tokens", before.cluster.rebuild_task_tokens, after.cluster.rebuild_task_tokens),
     ]
 

@@ -4,6 +4,8 @@ is checked in the config, before."""
 
 import os
 import resource
+import stat
+from pathlib import Path
 
 from temporal_fleet.protocol.spec import Limits
 from temporal_fleet.supervisor.config.host import Account, account, become
@@ -50,3 +52,18 @@ def named(user: str) -> Account:
     if found is None:
         raise OSError(f"there is no user {user}")
     return found
+
+
+def make_log_folder(log_dir: Path, user: Account) -> None:
+    """The folder that is that user's in the one of all logs. Raises OSError."""
+    log_dir.mkdir(parents=True, exist_ok=True)
+    # To be passed through; what may be read in it is another matter.
+    log_dir.chmod(stat.S_IMODE(log_dir.stat().st_mode) | 0o011)
+    folder = log_dir / user.name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # Whoever may write to the folder above could have put a link there.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(descriptor, user.uid, user.gid)
+    finally:
+        os.close(descriptor)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from temporal_fleet.protocol import logfile
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.helpers import (
     ClosedFound,
@@ -19,6 +20,7 @@ from temporal_fleet.protocol.helpers import (
     FromAgent,
     FromForkServer,
     FromWeb,
+    LogSettings,
     Prepare,
     Prepared,
     ProgramRefused,
@@ -29,12 +31,13 @@ from temporal_fleet.protocol.helpers import (
     Serving,
     WatchCluster,
 )
-from temporal_fleet.protocol.spec import EntitySpec, ProgramSpec
+from temporal_fleet.protocol.spec import EntitySpec, LogFiles, ProgramSpec
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.estate import Life
 from temporal_fleet.supervisor.core.fleet import AGENT, DEV_SERVER, HelperKey, HelperKind
 from temporal_fleet.supervisor.shell.children import Children, EntityLife, HelperLife
 from temporal_fleet.supervisor.shell.codes import Codes
+from temporal_fleet.supervisor.shell.confinement import make_log_folder, named
 from temporal_fleet.supervisor.shell.dev_server import DevServerPlan, DevServerProcess
 from temporal_fleet.supervisor.shell.helper_process import AGENT as AGENT_MODULE
 from temporal_fleet.supervisor.shell.helper_process import (
@@ -51,6 +54,8 @@ _log = structlog.get_logger()
 class _Running:
     life: int
     process: HelperProcess | DevServerProcess
+    program: ProgramSpec | None
+    """What a fork server loads."""
 
 
 class Helpers:
@@ -62,6 +67,7 @@ class Helpers:
         *,
         log_format: str,
         run_dir: Path,
+        log_files: LogFiles | None = None,
     ) -> None:
         self.cluster_state: ClusterState | None = None
         """What the agent said last."""
@@ -71,6 +77,7 @@ class Helpers:
         self._dev_server = dev_server
         self._log_format = log_format
         self._run_dir = run_dir
+        self._log_files = log_files
         self._running: dict[HelperKey, _Running] = {}
 
     def channels(self) -> dict[int, HelperKey]:
@@ -86,14 +93,35 @@ class Helpers:
             process = self._spawn(key, program)
         except OSError as error:
             return [events.HelperDied(key, life, f"cannot be started: {error}")]
-        self._running[key] = _Running(life, process)
+        self._running[key] = _Running(life, process, program)
         self._children.claim(process.pid, HelperLife(key, life))
         if isinstance(process, DevServerProcess):
             return [events.HelperReady(key, life)]
         # One that is gone already is about to be waited for.
         with contextlib.suppress(HelperGone):
+            if key == AGENT:
+                process.send(self._log_settings(None))
             process.send(self._first_order(key, program))
         return []
+
+    def log_to(self, files: LogFiles | None) -> None:
+        """Where the helpers log from now on. The dev server follows with its next life."""
+        self._log_files = files
+        for key, running in self._running.items():
+            if isinstance(running.process, HelperProcess) and key.kind is not HelperKind.WEB:
+                # One that is gone is about to be waited for.
+                with contextlib.suppress(HelperGone):
+                    running.process.send(self._log_settings(running.program))
+
+    def _log_settings(self, program: ProgramSpec | None) -> LogSettings:
+        module = program.program.partition(":")[0] if program is not None else ""
+        return LogSettings(
+            fleet=self._watch.fleet,
+            process="agent" if program is None else "fork server",
+            name=logfile.AGENT if program is None else f"{logfile.FORK_SERVER}.{module}",
+            log_format=self._log_format,
+            files=_made(self._log_files, program.limits.user if program is not None else None),
+        )
 
     def watch(self, watch: WatchCluster) -> None:
         """The Cluster to watch is another one now."""
@@ -187,7 +215,7 @@ class Helpers:
 
     def _first_order(self, key: HelperKey, program: ProgramSpec | None) -> Prepare | Serve | WatchCluster:
         if program is not None:
-            return Prepare(program=program, log_format=self._log_format)
+            return Prepare(program=program, log=self._log_settings(program))
         if key.kind is HelperKind.WEB:
             return Serve(http=key.name, run_dir=str(self._run_dir))
         return self._watch
@@ -255,3 +283,14 @@ class Helpers:
                 return [events.HelperReady(key, life), told]
             case ClosedFound():
                 return [events.ClosedFound(message.entity, message.incarnation, tuple(message.run_ids))]
+
+
+def _made(files: LogFiles | None, user: str | None) -> LogFiles | None:
+    """Where the processes of a user log; the folder is made for that user, who could not. Where it cannot be,
+    they say so themselves, on the streams that they inherited."""
+    if files is not None and user is not None:
+        try:
+            make_log_folder(Path(files.folder), named(user))
+        except OSError as error:
+            _log.error("no folder for the logs of a user", user=user, log_dir=files.folder, reason=str(error))
+    return logfile.files_of(files, user)

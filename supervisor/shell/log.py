@@ -1,16 +1,21 @@
-"""The supervisor's own log lines: structlog, console or JSON, on stderr. What is worth a line is not
-decided here."""
+"""The supervisor's own log lines: structlog, console or JSON, on stderr, and in its file of [fleet] log_dir.
+What is worth a line is not decided here."""
 
 import io
 import logging
 import os
 import select
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.processors import NAME_TO_LEVEL
+
+from temporal_fleet.protocol.logfile import SUPERVISOR, LogFile
+from temporal_fleet.protocol.loglines import LogLines
+from temporal_fleet.protocol.secrets import Secrets
+from temporal_fleet.protocol.spec import LogFiles
 
 _PATIENCE_MS = 200
 
@@ -38,34 +43,6 @@ _threshold = _Threshold()
 def set_level(level: str) -> None:
     """`debug`, `info`, `warning` or `error`: from now on nothing below it is logged."""
     _threshold.level = _LEVELS[level]
-
-
-def configure(log_format: Literal["console", "json"], fleet: str, level: str) -> None:
-    set_level(level)
-    # Whoever writes there, a traceback at the very end included.
-    sys.stderr = Unbreakable(2)
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-        if log_format == "console"
-        else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[
-            _threshold,
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=False),
-            _without_none,
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, sys.stderr)),
-        cache_logger_on_first_use=True,
-    )
-    structlog.contextvars.bind_contextvars(fleet=fleet)
 
 
 class Unbreakable(io.TextIOBase):
@@ -106,5 +83,72 @@ class Unbreakable(io.TextIOBase):
         return ready
 
 
-def _without_none(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: value for key, value in event.items() if value is not None}
+class _Sink:
+    """Where lines go: to our stream always, and into our file where there is one."""
+
+    def __init__(self, lines: LogLines, stream: Unbreakable, log_format: str) -> None:
+        self.lines = lines
+        self._stream = stream
+        self._log_format = log_format
+        self._colours = stream.isatty()
+        self._files: LogFiles | None = None
+        self._file: LogFile | None = None
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+        """The line for the stream."""
+        if self._file is not None:
+            self._file.write(_bytes(self.lines.json(event)))
+        return self.lines.text(event, self._log_format, colours=self._colours)
+
+    def use(self, files: LogFiles | None) -> None:
+        if files == self._files:
+            return
+        former, self._file, self._files = self._file, None, files
+        if former is not None:
+            former.close()
+        if files is not None:
+            self._file = LogFile(files, SUPERVISOR, self._stream.fileno(), self._own_line)
+
+    def _own_line(self, text: str) -> bytes:
+        return _bytes(self.lines.json({"level": "error", "event": text}))
+
+
+_sinks: list[_Sink] = []
+"""The one, once there is one."""
+
+
+def use(files: LogFiles | None) -> None:
+    """Log into a file there too, from now on; None: to the stream alone."""
+    for sink in _sinks:
+        sink.use(files)
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Never show these."""
+    for sink in _sinks:
+        sink.lines.secrets.learn(secrets)
+
+
+def configure(log_format: Literal["console", "json"], fleet: str, level: str) -> None:
+    set_level(level)
+    # Whoever writes there, a traceback at the very end included.
+    stream = Unbreakable(2)
+    sys.stderr = stream
+    lines = LogLines({"fleet": fleet, "process": "supervisor", "pid": os.getpid()}, Secrets())
+    sink = _Sink(lines, stream, log_format)
+    _sinks[:] = [sink]
+    structlog.configure(
+        processors=[
+            _threshold,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            sink,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, sys.stderr)),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _bytes(line: str) -> bytes:
+    return f"{line}\n".encode("utf-8", "backslashreplace")

@@ -98,6 +98,7 @@ class Performer:
                         incarnation=action.incarnation,
                         supervisor_pid=self._pid,
                         log_level=self._settings.log_level,
+                        log_files=self._settings.log_files(action.entity),
                     )
                 )
             case actions.TellDrain():

@@ -12,7 +12,7 @@ from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.protocol.report import StatusReport
 from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.supervisor.config.reader import Config
-from temporal_fleet.supervisor.config.specs import log_format
+from temporal_fleet.supervisor.config.specs import log_files, log_format, secrets
 from temporal_fleet.supervisor.core.events import Started
 from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.shell import log, reports
@@ -67,6 +67,8 @@ def supervise(config: Config) -> int:
 def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     chosen = log_format(config, terminal=sys.stderr.isatty())
     log.configure(chosen, config.fleet.name, config.fleet.log_level)
+    log.hide(secrets(config))
+    log.use(log_files(config))
     heartbeats = Heartbeats()
     # Before anything is started that would inherit what is meant for this process.
     notifier = Notifier(os.environ, heartbeats.cached)
@@ -92,7 +94,14 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         run.let_in()
         bus.admit(uid)
     control = Control(context, run.paths)
-    helpers = Helpers(children, configuration.watch(), dev_server, log_format=chosen, run_dir=run.paths.path)
+    helpers = Helpers(
+        children,
+        configuration.watch(),
+        dev_server,
+        log_format=chosen,
+        log_files=log_files(config),
+        run_dir=run.paths.path,
+    )
     tally = Tally()
     announcer = Announcer(control, time.time)
     evictions = Evictions(bus, control, announcer, heartbeats)
@@ -130,7 +139,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         return reports.status(loop.fleet, surroundings, heartbeats, vitals, time.monotonic(), pss=pss)
 
     requests = Requests(control, configuration, helpers, children, evictions, run.paths, report, tally)
-    settings = LiveSettings(configuration, bus, children)
+    settings = LiveSettings(configuration, bus, children, helpers)
     performer = Performer(
         run=run,
         children=children,
@@ -147,7 +156,6 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     )
     _log.info(
         "starts",
-        pid=os.getpid(),
         config=str(config.path) if config.path else None,
         run_dir=str(run.paths.path),
         pools=len(config.pools),

@@ -41,7 +41,7 @@ def test_ten_different_errors_are_told_at_once() -> None:
         'a letter or digit first and last, such as "shop"',
         'fleet.toml:3: fleet.orphan = 30: must be a string with a unit, such as "30s"',
         "fleet.toml:4: fleet.colour: is no key of this table; there are name, run_dir, state_dir, "
-        "log_format, log_level, orphan, memory_budget, gpus, http",
+        "log_format, log_level, log_dir, log_size, log_keep, orphan, memory_budget, gpus, http",
         'fleet.toml:7: cluster.address = "http://temporal:7233": must be host:port without a scheme, '
         'such as "temporal:7233"',
         'fleet.toml:9: pools.orders.task_queue: is missing: set it, such as "orders"',
@@ -64,6 +64,9 @@ MISTAKES: dict[str, tuple[tuple[str, ...], Any]] = {
     "fleet.orphan": (("fleet", "orphan"), 30),
     "fleet.log_format": (("fleet", "log_format"), "xml"),
     "fleet.log_level": (("fleet", "log_level"), "loud"),
+    "fleet.log_dir": (("fleet", "log_dir"), "no-such-file.toml\0"),
+    "fleet.log_size": (("fleet", "log_size"), "1KiB"),
+    "fleet.log_keep": (("fleet", "log_keep"), 0),
     "fleet.memory_budget": (("fleet", "memory_budget"), 4),
     "fleet.http": (("fleet", "http"), "9464"),
     "cluster.address": (("cluster", "address"), "localhost"),
@@ -154,11 +157,6 @@ def test_an_unknown_key_is_told_with_the_one_that_was_meant(table: str, unknown:
     assert problem.key == f"{table}.{unknown}"
     assert meant in problem.remedy
     assert problem.value is None, "what stands under an unknown key may be a secret in the wrong place"
-
-
-@pytest.mark.parametrize("key", ["log_dir"])
-def test_a_key_of_the_fleet_that_nothing_obeys_yet_is_unknown(key: str) -> None:
-    assert "is no key of this table" in only_problem(f"[fleet]\n{key} = 1\n{POOL}").remedy
 
 
 def test_the_configs_own_attribute_is_no_key_of_the_file() -> None:

@@ -32,6 +32,9 @@ run_dir = "run"
 state_dir = "state"
 log_format = "json"
 log_level = "debug"
+log_dir = "logs"
+log_size = "1MiB"
+log_keep = 3
 orphan = "1m30s"
 memory_budget = "4GiB"
 [cluster]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, ProgramSpec, TlsSpec
+from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, LogFiles, ProgramSpec, TlsSpec
 from temporal_fleet.supervisor.config.specs import cluster_spec, entity_spec, log_format, program_spec
 from tests.config.files import POOL, read
 
@@ -21,6 +21,8 @@ drain = "1m30s"
 name = "shop"
 run_dir = "/run/shop"
 log_level = "warning"
+log_dir = "/tmp/logs"
+log_size = "64KiB"
 orphan = "5s"
 [cluster]
 address = "temporal:7233"
@@ -82,6 +84,7 @@ def test_everything_of_an_entity(folder: Path) -> None:
         orphan=5.0,
         log_format="json",
         log_level="warning",
+        log_files=LogFiles(folder="/tmp/logs", size=65536, keep=5),
     )
     assert "s3cret" not in repr(spec)
     assert "s3cret" not in repr(list(spec.program.__rich_repr__()))

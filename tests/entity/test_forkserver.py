@@ -16,7 +16,7 @@ import pytest
 from temporalio.client import Client
 
 from temporal_fleet.protocol.exits import ExitCode
-from temporal_fleet.protocol.helpers import ForkRefused, Prepare, Prepared, ProgramRefused
+from temporal_fleet.protocol.helpers import ForkRefused, LogSettings, Prepare, Prepared, ProgramRefused
 from temporal_fleet.protocol.process import start_time
 from temporal_fleet.protocol.spec import ProgramSpec
 from tests.conftest import DevServer
@@ -480,7 +480,7 @@ def test_notes_of_a_program_have_the_form_of_all_other_lines(
 
 def test_notes_for_people_are_no_json(server: ForkServerProcess, tmp_path: Path) -> None:
     spec = program(tmp_path, WORKFLOW + NOT_FOR_THE_SANDBOX + LET_THROUGH, "make_from_cluster")
-    server.channel.send(Prepare(program=spec, log_format="console"))
+    server.channel.send(Prepare(program=spec, log=LogSettings(log_format="console")))
     assert isinstance(server.answer(), Prepared)
     (line,) = server.log.read_text().splitlines()
     assert "[warning  ] program = " in line
@@ -492,7 +492,7 @@ def test_a_trial_that_does_not_end_is_ended_with_all_it_started(
     server.prepared(program(tmp_path, WORKFLOW + NOT_FOR_THE_SANDBOX + LET_THROUGH, "make_hang"))
     log = server.log.read_text()
     assert "it was not done after 10 s" in log
-    (child,) = re.findall(r"^child (\d+)$", log, re.MULTILINE)
+    (child,) = re.findall(r"child (\d+)", log)
     wait_until(lambda: start_time(int(child)) is None, what="the end of what the trial started")
 
 

@@ -24,14 +24,14 @@ SET_UP = """
 import logging, sys
 from pathlib import Path
 from temporal_fleet.protocol.spec import ClusterSpec
-from temporal_fleet.entity.logs import configure_logging
+from temporal_fleet.entity.logs import configure_logging, entity_lines
 from tests.entity.lives import entity_spec, program_spec
 def configure_all(form="json", level="info"):
     spec = entity_spec(
         Path("/run/shop"), program_spec("queue"), ClusterSpec(), log_format=form, log_level=level)
-    return configure_logging(spec)
+    return configure_logging(spec, entity_lines(spec))
 def configure(form="json", level="info"):
-    return configure_all(form, level)[0]
+    return configure_all(form, level).logger
 """
 
 
@@ -101,7 +101,8 @@ logging.getLogger("shop").error("this one")
 
 def test_the_level_is_the_fleets_and_may_change() -> None:
     said = lines("""
-log, _, levels = configure_all(level="warning")
+configured = configure_all(level="warning")
+log, levels = configured.logger, configured.levels
 def say(when):
     for level in ("debug", "info", "warning", "error"):
         getattr(log, level)(f"{when} ours")
@@ -124,7 +125,8 @@ say("still")
 def test_a_level_of_the_programs_own_stays() -> None:
     said = lines("""
 logging.basicConfig(level=logging.ERROR)
-log, _, levels = configure_all()
+configured = configure_all()
+log, levels = configured.logger, configured.levels
 levels.follow("debug")
 log.debug("ours")
 logging.getLogger("shop").warning("not this one")
@@ -151,9 +153,34 @@ log = configure()
 logging.getLogger("shop").warning("theirs")
 log.info("ours")
 """)
-    theirs, ours = text.splitlines()
-    assert theirs == "own: theirs"
-    assert json.loads(ours)["event"] == "ours"
+    theirs, ours = map(json.loads, text.splitlines())
+    assert (theirs["event"], theirs["stream"]) == ("own: theirs", "stderr")
+    assert (ours["event"], ours["logger"]) == ("ours", "temporal_fleet")
+
+
+def test_what_is_printed_is_a_line_of_the_entity() -> None:
+    whole, first, second, rubbish, structured, last = lines("""
+import os
+os.dup2(2, 1)
+configure()
+sys.stdout.write("half a ")
+print("line")
+print()
+print("x" * 20_000, file=sys.stderr)
+sys.stderr.buffer.write(b"no \\xff UTF-8\\n")
+sys.stderr.flush()
+print('{"message": "in JSON", "level": "ERROR", "order": 7, "pid": "mine"}', file=sys.stderr)
+print("no end", end="", file=sys.stderr)
+from temporal_fleet.entity.streams import flush_streams
+flush_streams()
+""")
+    assert (whole["event"], whole["stream"], whole["level"]) == ("half a line", "stdout", "info")
+    assert (whole["process"], whole["pool"], whole["entity"]) == ("entity", "orders", "orders-1")
+    assert first["event"] + second["event"] == "x" * 20_000
+    assert (rubbish["event"], rubbish["level"]) == ("no \\xff UTF-8", "warning")
+    assert (structured["event"], structured["level"], structured["order"]) == ("in JSON", "error", 7)
+    assert structured["pid"] == last["pid"] == whole["pid"]
+    assert last["event"] == "no end"
 
 
 def test_structlog_of_the_programs_own_is_left_alone() -> None:

@@ -8,7 +8,14 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from temporal_fleet.protocol.helpers import ActivityVerdict, FindClosed, RecoverEntity, ToAgent, WatchCluster
+from temporal_fleet.protocol.helpers import (
+    ActivityVerdict,
+    FindClosed,
+    LogSettings,
+    RecoverEntity,
+    ToAgent,
+    WatchCluster,
+)
 from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.protocol.spec import ClusterSpec
 from temporal_fleet.supervisor.core import actions, estate
@@ -87,7 +94,8 @@ def test_the_agent_is_told_what_to_recover(
             estate.ActivityVerdict(b"a", retry_after=2.5), estate.ActivityVerdict(b"b", poison="it killed 3")
         )
     )
-    watch, recover = heard(2)
+    log, watch, recover = heard(3)
+    assert isinstance(log, LogSettings)
     assert isinstance(watch, WatchCluster)
     assert recover == RecoverEntity(
         entity="orders-1",
@@ -112,7 +120,7 @@ def test_verdicts_that_no_frame_can_hold_are_told_as_far_as_there_is_room(
     poison = estate.ActivityVerdict(b"p" * 1000, poison="it killed 3")
     with capture_logs() as told:
         Dead(run, helpers, Clock(), TASK_QUEUES).recover(order(*delayed, poison))
-    _, recover = heard(2)
+    *_, recover = heard(3)
     assert isinstance(recover, RecoverEntity)
     assert recover.verdicts[0].poison == "it killed 3"
     assert 100 < len(recover.verdicts) < VERDICTS_LIMIT / 1000

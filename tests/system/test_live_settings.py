@@ -7,6 +7,7 @@ from tests.conftest import DevServer
 from tests.faults.observing import pids, run_errand
 from tests.fleet import FleetUnderTest
 from tests.system.conftest import MakeFleet
+from tests.waiting import wait_until
 
 
 def reload(fleet: FleetUnderTest, before: str, after: str) -> str:
@@ -43,3 +44,28 @@ def test_the_log_level_follows_a_reload_in_every_process(
     assert fleet.command("restart", "orders").returncode == 0
     assert fleet.stop() == 0
     assert levels(fleet.log, since) <= {("error", None), ("error", "orders-1")}
+
+
+def test_logs_go_to_files_and_elsewhere_by_a_reload(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(fleet='log_dir = "logs"').start()
+    before = fleet.wait_running()
+    first, second = fleet.folder / "logs", fleet.folder / "more logs"
+    names = {"supervisor.log", "agent.log", "fork-server.shop.log", "orders-1.log"}
+    assert {each.name for each in first.iterdir()} == names
+    told = reload(fleet, 'log_dir = "logs"', 'log_dir = "more logs"')
+    assert f"{first} -> {second}: applied without a restart" in told
+    entity = second / "orders-1.log"
+    wait_until(entity.exists, what="the entity logs elsewhere")
+    assert pids(fleet.status()) == pids(before)
+    pid = fleet.entity("orders-1").pid
+    assert pid is not None
+    assert {Path(f"/proc/{pid}/fd/{stream}").readlink() for stream in (1, 2)} == {entity}
+    reload(fleet, 'log_dir = "more logs"', "")
+    wait_until(lambda: Path(f"/proc/{pid}/fd/2").readlink() == fleet.log, what="it logs to its stream")
+    assert fleet.stop() == 0
+    assert "it drains" not in entity.read_text()
+    (line,) = [line for line in fleet.log_text().splitlines() if "it drains" in line]
+    keys = ["timestamp", "level", "event", "fleet", "process", "pool", "entity", "incarnation", "pid"]
+    assert list(json.loads(line))[: len(keys)] == keys
+    starts = json.loads((first / "supervisor.log").read_text().splitlines()[0])
+    assert (starts["event"], starts["process"], starts["pid"]) == ("starts", "supervisor", before.fleet.pid)

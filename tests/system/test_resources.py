@@ -17,6 +17,7 @@ FLEET = """\
 name = "test"
 run_dir = "run"
 state_dir = "state"
+log_dir = "logs"
 gpus = [3, 5]
 [cluster]
 address = "{address}"
@@ -106,6 +107,8 @@ async def test_processes_have_what_their_pool_says_and_come_to_nothing_else(
         dumped = fleet.command("dump", "frugal-1")
         assert dumped.returncode == 0, dumped.stderr
         assert "life.py" in dumped.stdout
+        assert (folder / "logs" / "nobody" / "fork-server.frugal.log").stat().st_uid == user.uid
+        assert (folder / "logs" / "nobody" / "frugal-1.log").stat().st_uid == user.uid
 
         killed = fleet.entity("frugal-1").pid
         assert killed is not None
