@@ -32,6 +32,7 @@ from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.references import ProgramError, resolve, summary
 from temporal_fleet.entity.runtime import entity_runtime
 from temporal_fleet.entity.stacks import register_stack_dumper
+from temporal_fleet.entity.standstill import standstill
 from temporal_fleet.entity.sticky import StickyQueue
 from temporal_fleet.entity.streams import flush_streams
 from temporal_fleet.entity.vitals import Vitals
@@ -367,9 +368,11 @@ class _Life:
 
     def _beat(self) -> None:
         self._vitals.drain()
+        self._vitals.dropped(self._core_noise.dropped_metrics)
         self._measure()
         executions = self._executions
-        recorder = self._worker.recorder if self._worker else None
+        worker = self._worker
+        recorder = worker.recorder if worker else None
         self._link.heartbeat(
             Heartbeat(
                 entity=self._spec.entity,
@@ -383,6 +386,7 @@ class _Life:
                 metrics_dropped=self._core_noise.dropped_metrics,
                 tasks=recorder.tasks if recorder else 0,
                 unrecorded=self._box.unrecorded,
+                standstill=standstill(self._vitals, worker.recorder, worker.polled) if worker else None,
             )
         )
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import deque
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from temporalio.api.common.v1 import Payloads
 from temporalio.bridge.worker import PollShutdownError
@@ -34,6 +34,18 @@ _Attempt = tuple[str, str, int]
 _logger = logging.getLogger(__name__)
 
 
+class _Activity(NamedTuple):
+    entry: ActivityEntry
+    ends: float | None
+    """When its attempt, or the whole of it, is out of time. Monotonic: the Cluster's clock may be another."""
+
+
+class _Activation(NamedTuple):
+    number: int
+    since: float
+    """Monotonic."""
+
+
 class Recorder:
     """Follows each task from the SDK's poll until the Cluster acknowledged its completion. For the Worker's
     event loop alone."""
@@ -44,12 +56,13 @@ class Recorder:
         self._box = box
         self._executions = executions
         self._sticky_queue = sticky_queue
-        self._activities: dict[bytes, ActivityEntry] = {}
+        self._activities: dict[bytes, _Activity] = {}
         self._taken_of_late: deque[tuple[float, _Attempt]] = deque()
-        # By run id: the number of the activation in hand.
-        self._activations: dict[str, int] = {}
+        # By run id: the activation in hand.
+        self._activations: dict[str, _Activation] = {}
         self._numbers = itertools.count()
-        self._evicting: set[str] = set()
+        # By run id: since when.
+        self._evicting: dict[str, float] = {}
         # Runs that had a Workflow Task of their own here; of no use once the sticky queue is known.
         self._acquainted: set[str] = set()
         self.activations_over = asyncio.Event()
@@ -61,6 +74,20 @@ class Recorder:
     @property
     def inflight_activities(self) -> int:
         return len(self._activities)
+
+    def activations_for(self, seconds: float) -> list[float]:
+        """How long the activations have been in hand that have been for longer than that, the longest first.
+
+        One that the SDK gave up, since its code did not yield, shows as an eviction that does not end."""
+        now = time.monotonic()
+        since = [*(activation.since for activation in self._activations.values()), *self._evicting.values()]
+        return sorted((now - began for began in since if now - began > seconds), reverse=True)
+
+    def overdue_activities(self) -> list[float]:
+        """By how many seconds activities in hand are beyond the time of their attempt, the longest first."""
+        now = time.monotonic()
+        ends = [activity.ends for activity in self._activities.values() if activity.ends is not None]
+        return sorted((now - end for end in ends if now > end), reverse=True)
 
     def install(self, worker: Worker) -> None:
         """See all that this Worker does. Before it runs."""
@@ -78,7 +105,9 @@ class Recorder:
         self._taken_of_late.append((since, (run_id, start.activity_id, start.attempt)))
         while self._taken_of_late[0][0] < since - _OF_LATE:
             self._taken_of_late.popleft()
-        self._activities[task.task_token] = self._box.hold_activity(
+        expires = _expiry(start)
+        left = None if expires is None else expires - _seconds(start.started_time)
+        entry = self._box.hold_activity(
             HeldActivity(
                 workflow_id=execution.workflow_id,
                 run_id=run_id,
@@ -88,9 +117,12 @@ class Recorder:
                 attempt=start.attempt,
                 task_token=task.task_token,
                 since=since,
-                expires=_expiry(start),
+                expires=expires,
                 details=_serialised(start.heartbeat_details),
             )
+        )
+        self._activities[task.task_token] = _Activity(
+            entry, None if left is None else time.monotonic() + left
         )
 
     def took_of_late(self, run_id: str, activity_id: str, attempt: int) -> bool:
@@ -103,24 +135,24 @@ class Recorder:
         return run_id in self._activations
 
     def activity_beat(self, heartbeat: Any) -> None:
-        entry = self._activities.get(heartbeat.task_token)
-        if entry is not None:
-            entry.heartbeat(_serialised(heartbeat.details))
+        activity = self._activities.get(heartbeat.task_token)
+        if activity is not None:
+            activity.entry.heartbeat(_serialised(heartbeat.details))
 
     def activity_given_back(self, task_token: bytes) -> None:
         """Whatever came of it: done, failed, or to be completed by somebody else."""
-        entry = self._activities.pop(task_token, None)
-        if entry is not None:
-            entry.release()
+        activity = self._activities.pop(task_token, None)
+        if activity is not None:
+            activity.entry.release()
 
     def activation_taken(self, activation: Any) -> None:
         run_id: str = activation.run_id
         jobs = activation.jobs
         kind = jobs[0].WhichOneof("variant") if jobs else None
         if kind == "remove_from_cache":
-            self._evicting.add(run_id)
+            self._evicting[run_id] = time.monotonic()
             return
-        self._activations[run_id] = next(self._numbers)
+        self._activations[run_id] = _Activation(next(self._numbers), time.monotonic())
         self._executions.taken(activation)
         if kind == "query_workflow":
             self.tasks += 1
@@ -136,18 +168,19 @@ class Recorder:
         the core may hand out the same run anew before it returns.
         """
         if run_id in self._evicting:
-            self._evicting.remove(run_id)
+            del self._evicting[run_id]
             self._activations.pop(run_id, None)
             self._acquainted.discard(run_id)
             self._executions.evicted(run_id)
             return _EVICTION
-        return self._activations.get(run_id)
+        activation = self._activations.get(run_id)
+        return None if activation is None else activation.number
 
     def activation_given_back(self, run_id: str, number: int | None) -> None:
         if number == _EVICTION:
             self._executions.let_go()
         # The next activation of a run may be there before the answer to this one returns.
-        elif number is not None and self._activations.get(run_id) == number:
+        elif (activation := self._activations.get(run_id)) is not None and activation.number == number:
             del self._activations[run_id]
             self._executions.given_back(run_id)
 

@@ -72,6 +72,13 @@ class EntityWorker:
         self._leaves_by = inf
         self._vitals = vitals
         self._shutdown: asyncio.Task[None] | None = None
+        self._polled: Mapping[str, float] = {}
+
+    @property
+    def polled(self) -> Mapping[str, float]:
+        """The kinds of tasks that it is to poll for now, by the names of their pollers, each with the seconds
+        for which its own rate limit may keep it from that."""
+        return self._polled if self._shutdown is None else {}
 
     async def run(self) -> None:
         """Run until drained. Raises WorkerStopped, and what the SDK raises."""
@@ -94,6 +101,9 @@ class EntityWorker:
             if self._worker.is_running:
                 self._vitals.drain()
             pause = min(pause * _GROWTH, _LAST_LOOK)
+        rate = self._worker.config(active_config=True).get("max_activities_per_second")
+        pauses = {"activity_task": 1.0 / rate if rate else 0.0}
+        self._polled = {kind: pauses.get(kind, 0.0) for kind in expected}
 
     def reconnected(self) -> None:
         """Its client has another connection: go on over that, without a poll or a task lost."""

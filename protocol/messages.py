@@ -18,6 +18,9 @@ Figure = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A count or a number of bytes: sums and differences of them still fit every format."""
 
 
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+
+
 class FromEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     entity: str
     incarnation: int
@@ -31,6 +34,23 @@ class Hello(FromEntity, frozen=True, kw_only=True, tag="hello"):
 
 class Ready(FromEntity, frozen=True, kw_only=True, tag="ready"):
     """Validated by the Cluster and polling."""
+
+
+class Standstill(msgspec.Struct, frozen=True, kw_only=True):
+    """Work of an entity that does not go on. What of it is a fault is the supervisor's to judge."""
+
+    unpolled: str = ""
+    """What it does not poll for, though it has a slot free for it, in words; empty: nothing."""
+    unpolled_for: Seconds = 0.0
+    activations: list[Seconds] = []
+    """Those of Workflow Executions that are in hand for longer than a moment: for how long, the longest
+    first, a thousand at most."""
+    activities: list[Seconds] = []
+    """Those that run on though the time of their attempt is over: by how much, the longest first, a thousand
+    at most."""
+    workflow_slots: Figure | None = None
+    """How many there are, where none of them is free; None: some are, or the SDK does not say."""
+    activity_slots: Figure | None = None
 
 
 class Heartbeat(FromEntity, frozen=True, kw_only=True, tag="heartbeat"):
@@ -47,6 +67,8 @@ class Heartbeat(FromEntity, frozen=True, kw_only=True, tag="heartbeat"):
     """Workflow Tasks and activity tasks taken in this life."""
     unrecorded: Figure = 0
     """Activities and executions that its black box had no room for, in this life."""
+    standstill: Standstill | None = None
+    """None: all goes on."""
 
 
 class Draining(FromEntity, frozen=True, kw_only=True, tag="draining"):

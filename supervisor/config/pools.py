@@ -10,7 +10,14 @@ from temporal_fleet.protocol.spec import ClusterSpec
 from temporal_fleet.supervisor.config import settings
 from temporal_fleet.supervisor.config.specs import cluster_spec, program_spec
 from temporal_fleet.supervisor.core.differences import HIDDEN
-from temporal_fleet.supervisor.core.fleet import Gpus, MemoryLimits, Pool, RecyclePolicy, Rollout
+from temporal_fleet.supervisor.core.fleet import (
+    Gpus,
+    LivenessLimits,
+    MemoryLimits,
+    Pool,
+    RecyclePolicy,
+    Rollout,
+)
 from temporal_fleet.supervisor.core.restart import Policy, RestartPolicy
 
 
@@ -44,6 +51,7 @@ def _pool(config: settings.Config, name: str, cluster_address: str | None) -> Po
         rollout=Rollout(pool.rollout.max_surge, pool.rollout.max_unavailable),
         drain=pool.drain,
         hang=pool.hang,
+        liveness=LivenessLimits(pool.liveness.polling, pool.liveness.activation, pool.liveness.activity),
         boot=pool.boot,
         memory=MemoryLimits(pool.memory.evict_above, pool.memory.recycle_above, pool.memory.kill_above),
         recycle=RecyclePolicy(pool.recycle.max_age, pool.recycle.max_tasks),

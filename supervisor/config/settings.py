@@ -15,6 +15,7 @@ from temporal_fleet.supervisor.config.values import (
     Cpus,
     Duration,
     DurationBetween,
+    DurationOrNever,
     EnvironmentName,
     EnvironmentValue,
     FileSystemPath,
@@ -260,6 +261,29 @@ class Recycle(Table):
     )
 
 
+class Liveness(Table):
+    """For how long an entity whose heart beats may do no work, before it is replaced. "never": for ever."""
+
+    polling: Annotated[float, DurationOrNever(minimum=5.0)] = Field(
+        default="30s",
+        validate_default=True,
+        description="It does not poll for work that it could take, while the Cluster answers.",
+        examples=["30s", "never"],
+    )
+    activation: Annotated[float, DurationOrNever(minimum=5.0)] = Field(
+        default="30s",
+        validate_default=True,
+        description="Workflow code of one execution runs on, and yields nothing.",
+        examples=["30s", "never"],
+    )
+    activity: Annotated[float, DurationOrNever(minimum=5.0)] = Field(
+        default="60s",
+        validate_default=True,
+        description="An activity runs on beyond the time-out of its attempt.",
+        examples=["60s", "never"],
+    )
+
+
 class Resources(Table):
     """What each process of a pool may have of the host. Absent: what the supervisor has."""
 
@@ -352,6 +376,9 @@ class Pool(Table):
         validate_default=True,
         description="An entity without a heartbeat for so long is killed.",
         examples=["10s"],
+    )
+    liveness: Liveness = Field(
+        default_factory=Liveness, description="When an entity lives and does no work: it is replaced."
     )
     boot: PositiveDuration = Field(
         default="60s",

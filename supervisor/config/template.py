@@ -65,6 +65,12 @@ def template(
 #max_concurrent_activities = 100
 #max_concurrent_workflow_tasks = 100
 
+# An entity whose heart beats and that does no work for so long is replaced; "never": it is not.
+#[{table}.liveness]
+#polling = "30s"                        # does not poll, though it could, while the Cluster answers
+#activation = "30s"                     # workflow code that yields nothing
+#activity = "60s"                       # an activity that runs on beyond its attempt's time-out
+
 # What happens when an entity dies. After more than max_restarts crashes within this time it has failed.
 #[{table}.restart]
 #policy = "always"                      # always, on-failure, never

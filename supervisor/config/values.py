@@ -10,6 +10,7 @@ import keyword
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -35,6 +36,8 @@ CREDENTIALS: Final = "${CREDENTIALS_DIRECTORY}/"
 """How a path in systemd's credential folder begins."""
 REFUSED: Final = "refused"
 """The error type of every sentence of our own."""
+NEVER: Final = "never"
+"""In the place of a duration that there is not."""
 
 _FLEET_NAME: Final = r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 _POOL_NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,47}$"
@@ -77,6 +80,33 @@ class DurationBetween:
         self, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         return {"type": "string", "pattern": DURATION_PATTERN, "minLength": 2}
+
+
+@dataclass(frozen=True)
+class DurationOrNever(DurationBetween):
+    """A duration string, in seconds once read; "never", infinite once read."""
+
+    def read(self, value: object) -> float:
+        if value == NEVER:
+            return inf
+        if not isinstance(value, str):
+            refuse(f'must be a duration, such as "30s", or "{NEVER}"')
+        return super().read(value)
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.read,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda seconds: NEVER if seconds == inf else format_duration(seconds), when_used="json"
+            ),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string", "pattern": f"^{NEVER}$|{DURATION_PATTERN}", "minLength": 2}
 
 
 @dataclass(frozen=True)

@@ -152,10 +152,12 @@ def _cause(entity: Entity, event: events.Died) -> str:
         how = f"exit status {event.code} without a drain"
     else:
         how = f"exit status {event.code}"
-    if entity.leaving is Leaving.TOO_LARGE:
+    if entity.leaving in {Leaving.TOO_LARGE, Leaving.NO_SLOT_LEFT}:
         return f"{entity.reason}: {how}"
     if entity.leaving in {Leaving.HUNG, Leaving.STUCK, Leaving.BOOT_TIMEOUT}:
         return f"{entity.leaving.value}: {how}"
+    if entity.recycle and entity.leaving is Leaving.ORDERED:
+        return f"{entity.recycle}: {how}"
     return f"{event.last_words} ({how})" if event.last_words else how
 
 

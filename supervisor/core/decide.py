@@ -1,6 +1,8 @@
 """The decision: one event in, the changed fleet and the actions out. Dispatch and order only; what each
-event means stands in lives, deaths, recoveries, memory, eviction, helpers and changes, what a pool needs in
-moves."""
+event means stands in lives, liveness, deaths, recoveries, memory, eviction, helpers and changes, what a pool
+needs in moves."""
+
+from dataclasses import replace
 
 from temporal_fleet.supervisor.core import (
     changes,
@@ -9,6 +11,7 @@ from temporal_fleet.supervisor.core import (
     events,
     eviction,
     helpers,
+    liveness,
     lives,
     memory,
     poison,
@@ -71,11 +74,12 @@ def next_deadline(fleet: Fleet) -> float | None:
 
 
 def _dispatch(draft: Draft, event: events.Event) -> None:
+    # A Tick is none of these: of itself it means nothing.
     match event:
         case events.Heard():
             lives.heard(draft, event)
-        case events.Tick():
-            pass
+        case events.StoodStill():
+            liveness.stood_still(draft, event)
         case events.Greeted():
             lives.greeted(draft, event)
         case events.BecameReady():
@@ -145,7 +149,7 @@ def _stop(draft: Draft, event: events.StopRequested) -> None:
 
 def _cluster_changed(draft: Draft, event: events.ClusterChanged) -> None:
     before = draft.cluster
-    draft.cluster = Cluster(event.reachable, event.refused, event.reason)
+    draft.cluster = Cluster(event.reachable, event.refused, event.reason, draft.now)
     if draft.cluster.is_down:
         # One line for an outage, whatever the Cluster's last and next words in it are.
         level = Level.DEBUG if before.is_down else Level.ERROR
@@ -162,6 +166,7 @@ def _forgive(draft: Draft) -> None:
             draft.set(entity, heartbeat=draft.now, deadline=max(entity.deadline, draft.now + STALL_GRACE))
         else:
             draft.set(entity, heartbeat=draft.now, pressure_since=draft.now)
+    draft.cluster = replace(draft.cluster, since=draft.now)
     recoveries.forgive(draft, draft.now + STALL_GRACE)
     roll.forgive(draft, draft.now + STALL_GRACE)
     if draft.recover_by is not None:

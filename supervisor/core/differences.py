@@ -2,6 +2,7 @@
 difference stands in plan."""
 
 from collections.abc import Mapping
+from math import inf
 
 from temporal_fleet.supervisor.core.fleet import Pool
 from temporal_fleet.supervisor.core.sizes import mebibytes
@@ -36,8 +37,12 @@ def _difference(key: str, before: str | None, after: str | None) -> str:
 
 def _live(pool: Pool) -> dict[str, str]:
     restart, memory, recycle = pool.restart, pool.memory, pool.recycle
+    liveness = pool.liveness
     return {
         "hang": _seconds(pool.hang),
+        "liveness.polling": _seconds(liveness.polling),
+        "liveness.activation": _seconds(liveness.activation),
+        "liveness.activity": _seconds(liveness.activity),
         "boot": _seconds(pool.boot),
         "poison_after": str(pool.poison_after),
         "restart.policy": restart.policy.value,
@@ -56,7 +61,7 @@ def _live(pool: Pool) -> dict[str, str]:
 
 
 def _seconds(value: float) -> str:
-    return f"{value:g}s"
+    return "never" if value == inf else f"{value:g}s"
 
 
 def _size(value: int | None) -> str:

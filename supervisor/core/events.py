@@ -197,6 +197,24 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class StoodStill:
+    """A heartbeat that tells of work which stands still. Seconds, all of it."""
+
+    entity: str
+    incarnation: int
+    unpolled: str = ""
+    """What it does not poll for, though it could, in words; empty: nothing."""
+    unpolled_for: float = 0.0
+    activations: tuple[float, ...] = ()
+    """For how long each has been in hand, the longest first."""
+    activities: tuple[float, ...] = ()
+    """By how much each is beyond the time of its attempt, the longest first."""
+    workflow_slots: int | None = None
+    """How many there are, where none of them is free; None: some are, or nobody knows."""
+    activity_slots: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LeftByItself:
     """It began to drain without being told."""
 
@@ -331,6 +349,7 @@ Event = (
     | Greeted
     | BecameReady
     | Heard
+    | StoodStill
     | LeftByItself
     | Died
     | Recovered

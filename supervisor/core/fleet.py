@@ -99,6 +99,15 @@ class MemoryLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class LivenessLimits:
+    """`liveness = {…}` of a pool. Seconds; infinite: never."""
+
+    polling: float = 30.0
+    activation: float = 30.0
+    activity: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class RecyclePolicy:
     """`recycle = {…}` of a pool. None: never for that reason."""
 
@@ -131,6 +140,7 @@ class Pool:
     rollout: Rollout = field(default_factory=Rollout)
     drain: float = 30.0
     hang: float = 10.0
+    liveness: LivenessLimits = LivenessLimits()
     boot: float = 60.0
     memory: MemoryLimits = field(default_factory=MemoryLimits)
     recycle: RecyclePolicy = field(default_factory=RecyclePolicy)
@@ -160,6 +170,7 @@ class Leaving(Enum):
     ORDERED = "ordered"
     HUNG = "hung"
     STUCK = "hung on its way out"
+    NO_SLOT_LEFT = "each slot taken by what does not end"
     BOOT_TIMEOUT = "not ready in time"
     TOO_LARGE = "over kill_above"
     ITSELF = "by itself"
@@ -287,6 +298,8 @@ class Cluster:
     reachable: bool | None = None
     refused: bool = False
     reason: str = ""
+    since: float = 0.0
+    """When the agent said so, or the supervisor last stood still."""
 
     @property
     def is_down(self) -> bool:

@@ -36,7 +36,9 @@ KILL_AGAIN = 5.0
 FOREIGN_DRAIN = 30.0
 """Seconds of drain for a survivor whose pool is not in the config any more."""
 
-_KILLED = frozenset({Leaving.HUNG, Leaving.STUCK, Leaving.BOOT_TIMEOUT, Leaving.TOO_LARGE})
+_KILLED = frozenset(
+    {Leaving.HUNG, Leaving.STUCK, Leaving.BOOT_TIMEOUT, Leaving.TOO_LARGE, Leaving.NO_SLOT_LEFT}
+)
 """Whoever leaves so is killed, and was told of already."""
 
 
@@ -182,6 +184,13 @@ def kill_too_large(draft: Draft, entity: Entity, figures: str) -> None:
     _kill(draft, draft.set(entity, leaving=Leaving.TOO_LARGE, reason=figures))
 
 
+def kill_useless(draft: Draft, entity: Entity, figures: str) -> None:
+    """An entity that is ready has no slot left for what it is there for."""
+    dump(draft, entity)
+    draft.emit("entity.stuck", Level.ERROR, f"{figures}: is killed", entity)
+    draft.set(_leave(draft, entity, Leaving.NO_SLOT_LEFT, DUMP_BEFORE_KILL), reason=figures)
+
+
 def forsake(draft: Draft, fork_server: HelperKey) -> None:
     """A fork server is dead: what it was asked for and did not announce is found and killed, or never was."""
     for entity in tuple(draft.entities.values()):
@@ -196,7 +205,7 @@ def expire(draft: Draft) -> None:
         hangs_at = _hangs_at(entity, pool)
         if hangs_at is not None and draft.now >= hangs_at:
             silence = draft.now - entity.heartbeat
-            _dump(draft, entity)
+            dump(draft, entity)
             told = f"no heartbeat for {silence:.1f} s: is killed"
             draft.emit("entity.hung", Level.ERROR, told, entity)
             stays = entity.state is not State.DRAINING
@@ -210,7 +219,7 @@ def expire(draft: Draft) -> None:
             took = draft.now - entity.since
             told = f"not ready after {took:.0f} s: is killed"
             draft.emit("entity.boot-timeout", Level.ERROR, told, entity)
-            _dump(draft, entity)
+            dump(draft, entity)
             draft.set(_leave(draft, entity, Leaving.BOOT_TIMEOUT, DUMP_BEFORE_KILL), reason=told)
         elif entity.state is State.DRAINING:
             if entity.leaving not in _KILLED:
@@ -252,7 +261,8 @@ def _leave(draft: Draft, entity: Entity, why: Leaving, limit: float) -> Entity:
     )
 
 
-def _dump(draft: Draft, entity: Entity) -> None:
+def dump(draft: Draft, entity: Entity) -> None:
+    """Have its stacks brought to the log."""
     if entity.pid is not None:
         draft.act(DumpStacks(entity.id, entity.incarnation, entity.pid))
 

@@ -1,5 +1,6 @@
-"""Replacing a life that is well by another like it, because it grew old, worked much, or grew large: when,
-and that it is marked. How it is replaced, start before stop, stands in moves: a marked life is outdated."""
+"""Replacing a life by another like it: one that is well, because it grew old, worked much, or grew large, and
+one that lives and does no work. When, and that it is marked. How it is replaced, start before stop, stands in
+moves: a marked life is outdated."""
 
 from temporal_fleet.supervisor.core.actions import Level
 from temporal_fleet.supervisor.core.draft import Draft
@@ -41,6 +42,15 @@ def may_for_memory(draft: Draft, entity: Entity) -> bool:
 def for_memory(draft: Draft, entity: Entity, figures: str) -> None:
     draft.emit("memory.recycle", Level.WARNING, f"is recycled: {figures}", entity)
     draft.set(entity, recycle=f"memory: {figures}", recycled_at=draft.now)
+
+
+def for_standstill(draft: Draft, entity: Entity, kind: str, figures: str) -> bool:
+    """Whether it is recycled now; else it was marked before, or cannot be."""
+    if not _may(draft, entity):
+        return False
+    draft.emit(kind, Level.ERROR, f"{figures}: is replaced", entity)
+    draft.set(entity, recycle=figures)
+    return True
 
 
 def _may(draft: Draft, entity: Entity) -> bool:

@@ -237,6 +237,8 @@ class Loop:
                     self._heard[entity, incarnation] = now, message
                     if (told := self._heartbeats.hear(place, message, now)) is not None:
                         self._announcer.announce(told)
+                    if message.standstill is not None:
+                        self._feed(_stood_still(entity, incarnation, message.standstill))
             case messages.Draining():
                 self._feed(events.LeftByItself(entity, incarnation, message.cause))
             case messages.Credentials():
@@ -274,6 +276,19 @@ class Loop:
                 waiting += self._performer.perform(action, obstacle)
         self._due = self._deadline()
         self._nobody_starts = all(e.state is not State.STARTING for e in self.fleet.entities.values())
+
+
+def _stood_still(entity: str, incarnation: int, told: messages.Standstill) -> events.StoodStill:
+    return events.StoodStill(
+        entity,
+        incarnation,
+        told.unpolled,
+        told.unpolled_for,
+        tuple(told.activations),
+        tuple(told.activities),
+        told.workflow_slots,
+        told.activity_slots,
+    )
 
 
 def _may_wait(action: Action) -> bool:

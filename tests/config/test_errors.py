@@ -100,6 +100,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], Any]] = {
     "pools.a.memory.kill_above": (("pools", "a", "memory", "kill_above"), "15MiB"),
     "pools.a.recycle.max_age": (("pools", "a", "recycle", "max_age"), "1 day"),
     "pools.a.recycle.max_tasks": (("pools", "a", "recycle", "max_tasks"), 0),
+    "pools.a.liveness.polling": (("pools", "a", "liveness", "polling"), "4s"),
+    "pools.a.liveness.activity": (("pools", "a", "liveness", "activity"), False),
     "pools.a.poison_after": (("pools", "a", "poison_after"), -1),
     "pools.a.resources.gpus": (("pools", "a", "resources", "gpus"), 1),
     "pools.a.resources.cpus": (("pools", "a", "resources", "cpus"), "all"),
@@ -148,6 +150,7 @@ def test_any_mistakes_together_are_all_told_each_with_its_line(chosen: set[str])
         ("pools.orders.rollout", "surge", "max_surge"),
         ("pools.orders.memory", "evict_over", "evict_above"),
         ("pools.orders.recycle", "max_agee", "max_age"),
+        ("pools.orders.liveness", "polls", "polling"),
         ("pools.orders.worker", "max_cached_workflow", "max_cached_workflows"),
     ],
 )
@@ -237,7 +240,16 @@ def test_the_values_of_env_appear_in_no_error_and_no_repr() -> None:
 
 
 KEYS = ["fleet", "cluster", "pools", "tls", "embedded", "restart", "rollout", "worker", "env", "workers"]
-KEYS += ["memory", "recycle", "evict_above", "recycle_above", "memory_budget", "poison_after"]
+KEYS += [
+    "memory",
+    "recycle",
+    "liveness",
+    "polling",
+    "evict_above",
+    "recycle_above",
+    "memory_budget",
+    "poison_after",
+]
 KEYS += ["name", "program", "task_queue", "entities", "drain", "run_dir", "port", "path", "[key]", "", "a-1"]
 trees = st.recursive(
     st.integers() | st.booleans() | st.floats() | st.text() | st.dates() | st.sampled_from(["30s", "a"]),

@@ -1,10 +1,12 @@
 """What the core is told of a pool, and which keys tell two versions of it apart."""
 
+from math import inf
+
 import pytest
 
 from temporal_fleet.supervisor.config.pools import core_pools
 from temporal_fleet.supervisor.core.differences import made_of_differences
-from temporal_fleet.supervisor.core.fleet import Fleet, MemoryLimits, Pool, RecyclePolicy
+from temporal_fleet.supervisor.core.fleet import Fleet, LivenessLimits, MemoryLimits, Pool, RecyclePolicy
 from temporal_fleet.supervisor.core.plan import plan
 from tests.config.files import POOL, read
 
@@ -24,6 +26,12 @@ def test_limits_are_bytes_and_seconds() -> None:
     assert pool.poison_after == 0
 
 
+def test_an_entity_that_does_no_work_has_limits_and_never_is_none() -> None:
+    assert core_pool("").liveness == LivenessLimits(30.0, 30.0, 60.0)
+    pool = core_pool('liveness = { polling = "never", activity = "1m30s" }')
+    assert pool.liveness == LivenessLimits(polling=inf, activation=30.0, activity=90.0)
+
+
 def test_what_is_not_said_limits_nothing() -> None:
     pool = core_pool("")
     assert (pool.memory, pool.recycle, pool.poison_after) == (MemoryLimits(), RecyclePolicy(), 3)
@@ -36,6 +44,7 @@ def test_what_is_not_said_limits_nothing() -> None:
         'recycle = { max_age = "1h" }',
         "poison_after = 1",
         'hang = "20s"',
+        'liveness = { activity = "never" }',
     ],
 )
 def test_a_policy_takes_no_restart_of_the_entities(keys: str) -> None:

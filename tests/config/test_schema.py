@@ -58,6 +58,7 @@ boot = "2m"
 rollout = {{ max_surge = 0, max_unavailable = 1 }}
 memory = {{ evict_above = "300MiB", recycle_above = "500MiB", kill_above = "700MiB" }}
 recycle = {{ max_age = "24h", max_tasks = 100000 }}
+liveness = {{ polling = "1m", activation = "never", activity = "5s" }}
 poison_after = 0
 """
 
@@ -88,6 +89,7 @@ def test_it_takes_every_key() -> None:
         f'{POOL}memory = {{ evict_above = "400MB" }}\n',
         f"{POOL}memory = {{ kill_above = 400 }}\n",
         f"{POOL}recycle = {{ max_tasks = 0 }}\n",
+        f'{POOL}liveness = {{ polling = "ever" }}\n',
         f"{POOL}poison_after = -1\n",
         f'{POOL}restart = {{ policy = "sometimes" }}\n',
         f'{POOL}[pools."B c"]\nprogram = "a"\ntask_queue = "a"\n',

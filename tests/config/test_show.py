@@ -66,6 +66,13 @@ pools = st.fixed_dictionaries(
         "recycle": st.fixed_dictionaries(
             {}, optional={"max_age": durations, "max_tasks": st.integers(1, 10**9)}
         ),
+        "liveness": st.fixed_dictionaries(
+            {},
+            optional=dict.fromkeys(
+                ("polling", "activation", "activity"),
+                st.just("never") | st.integers(5000, 10**9).map(lambda ms: format_duration(ms / 1000)),
+            ),
+        ),
         "poison_after": st.integers(0, 1000),
         "drain": durations,
         "hang": durations,

@@ -73,6 +73,7 @@ def test_it_names_every_key_there_is() -> None:
         (tree["pools"]["orders"]["rollout"], "Rollout"),
         (tree["pools"]["orders"]["memory"], "Memory"),
         (tree["pools"]["orders"]["recycle"], "Recycle"),
+        (tree["pools"]["orders"]["liveness"], "Liveness"),
     ):
         assert set(table) == set(definitions[name]["properties"])
 
@@ -91,6 +92,7 @@ def test_each_value_that_is_commented_out_as_a_default_is_the_default(folder: Pa
                         "drain",
                         "hang",
                         "boot",
+                        "liveness",
                         "poison_after",
                         "restart",
                         "rollout",

@@ -24,6 +24,7 @@ from temporal_fleet.supervisor.core.restart import HEALTHY_AFTER, Policy, Restar
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason
 from tests.core.change_books import ChangeBooks
+from tests.core.liveness_books import LivenessBooks
 from tests.core.memory_books import MemoryBooks
 from tests.core.recovery_books import RecoveryBooks, is_explained, meaning
 
@@ -101,11 +102,13 @@ class Invariants:
     """What happened, so that a test can tell that it happened at all."""
     recoveries: RecoveryBooks = field(init=False)
     memory: MemoryBooks = field(init=False)
+    liveness: LivenessBooks = field(init=False)
     changes: ChangeBooks = field(init=False)
 
     def __post_init__(self) -> None:
         self.recoveries = RecoveryBooks(self.seen)
         self.memory = MemoryBooks(self.seen)
+        self.liveness = LivenessBooks(self.seen)
         self.changes = ChangeBooks(self.seen)
 
     def of_next_supervisor(self) -> "Invariants":
@@ -134,6 +137,7 @@ class Invariants:
             self._book_action(before, event, after, action, now)
         self.recoveries.check(before, event, after, actions, now)
         self.memory.check(before, event, after, actions, now)
+        self.liveness.check(before, event, after, actions, now)
         self._nobody_fails_without_cause(before, after)
         self._helpers_are_told(before, after, actions)
         self._nobody_is_left_to_a_dead_fork_server(after)

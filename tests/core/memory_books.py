@@ -11,6 +11,7 @@ from temporal_fleet.supervisor.core.eviction import ANSWER_LIMIT, ASK_LIMIT, SET
 from temporal_fleet.supervisor.core.fleet import AGENT, Entity, Fleet, HelperState, Leaving, Pressure
 from temporal_fleet.supervisor.core.recycle import JITTER, PAUSE
 from temporal_fleet.supervisor.core.states import State
+from tests.core.liveness_books import REASONS
 
 
 @dataclass(slots=True)
@@ -59,7 +60,8 @@ class MemoryBooks:
         self.recycled = {name: moment for name, moment in self.recycled.items() if name in after.entities}
         for place in after.entities.values():
             old = before.entities.get(place.id)
-            if place.recycle and not (old and old.recycle):
+            marked = place.recycle and not place.recycle.startswith(REASONS)
+            if marked and not (old and old.recycle):
                 self._is_rightly_recycled(before, after, place, readings, now)
             if place.leaving is Leaving.TOO_LARGE and not (old and old.leaving is Leaving.TOO_LARGE):
                 limit = after.pools[place.pool].memory.kill_above
@@ -156,6 +158,7 @@ class MemoryBooks:
                 Leaving.STUCK,
                 Leaving.BOOT_TIMEOUT,
                 Leaving.TOO_LARGE,
+                Leaving.NO_SLOT_LEFT,
             }
             if limit is not None and reading.rss > limit and not dying and place.pid is not None:
                 assert name in killed, f"{name} is over kill_above and lives on: {place}"

@@ -131,7 +131,8 @@ class RecoveryBooks:
         overdue = place.leaving is Leaving.ITSELF and event.signal == "SIGKILL"
         several = len({held.key for held in event.estate.activities}) > 1
         vague = several and place.leaving in {Leaving.HUNG, Leaving.TOO_LARGE}
-        if not crash or before.phase is not Phase.RUNNING or ordered or overdue or vague:
+        innocent = place.leaving is Leaving.NO_SLOT_LEFT
+        if not crash or before.phase is not Phase.RUNNING or ordered or overdue or vague or innocent:
             self.seen["no evidence"] += 1
             assert after.suspects == before.suspects, f"{event} counts, and proves nothing: {place.leaving}"
             return

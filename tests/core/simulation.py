@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import inf
 from random import Random, randrange
 
 from temporal_fleet.protocol.exits import ExitCode
@@ -19,6 +20,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Fleet,
     Gpus,
     HelperKind,
+    LivenessLimits,
     MemoryLimits,
     Phase,
     Pool,
@@ -87,6 +89,7 @@ def random_pool(random: Random, name: str) -> Pool:
         ),
         drain=random.choice((0.5, 5.0)),
         hang=random.choice((2.5, 10.0)),
+        liveness=LivenessLimits(*(random.choice((5.0, 30.0, inf)) for _ in range(3))),
         boot=random.choice((2.0, 10.0)),
         memory=MemoryLimits(
             evict_above=random.choice((None, 100 * MEBIBYTE)),
@@ -151,6 +154,7 @@ def _varied(random: Random, pools: dict[str, Pool]) -> dict[str, Pool]:
                 pools[name],
                 restart=pool.restart,
                 hang=pool.hang,
+                liveness=pool.liveness,
                 rollout=pool.rollout,
                 memory=pool.memory,
                 recycle=pool.recycle,
@@ -175,6 +179,18 @@ def crash_often(world: World) -> None:
 def hang(world: World) -> None:
     if process := _some_entity(world):
         process.hung = True
+
+
+def go_deaf(world: World) -> None:
+    """At times all of them at once."""
+    for process in world.living():
+        if process.deaf_since is None and world.random.random() < world.random.choice((0.2, 1.0)):
+            process.deaf_since = world.now
+
+
+def get_stuck(world: World) -> None:
+    if (process := _some_entity(world)) and len(process.stuck_since) < 2:
+        process.stuck_since.append(world.now)
 
 
 def leave_by_itself(world: World) -> None:
@@ -232,6 +248,7 @@ def hear_the_past(world: World) -> None:
             lambda: events.Greeted(name, incarnation, 7),
             lambda: events.BecameReady(name, incarnation),
             lambda: events.Heard(name, incarnation),
+            lambda: events.StoodStill(name, incarnation, "no poller", 1e6, (1e6,), (1e6,), 1, 1),
             lambda: events.LeftByItself(name, incarnation, "signal"),
             lambda: events.Forked(name, incarnation, 7),
             lambda: events.ForkRefused(name, incarnation, "late"),
@@ -305,6 +322,8 @@ OPERATIONS: dict[Callable[[World], None], int] = {
     crash: 30,
     crash_often: 2,
     hang: 6,
+    go_deaf: 2,
+    get_stuck: 6,
     leave_by_itself: 5,
     kill_helper: 5,
     hang_fork_server: 2,

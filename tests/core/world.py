@@ -55,6 +55,10 @@ class EntityProcess:
     pool: Pool | None
     doing: Doing = Doing.BOOTING
     hung: bool = False
+    deaf_since: float | None = None
+    """It does not poll any more."""
+    stuck_since: list[float] = field(default_factory=list)
+    """Activities that do not end, of two slots."""
     connected: bool = False
     """It said Hello, so it can be reached."""
     ours: bool = True
@@ -485,7 +489,23 @@ class World:
             process.activities = self.random.randrange(3)
             told = process.activities, process.cached
             self.deliver(events.Heard(process.entity, process.incarnation, *told))
+            self._stand_still(process)
             self.after(HEARTBEAT, self._beat, process)
+
+    def _stand_still(self, process: EntityProcess) -> None:
+        deaf, stuck = process.deaf_since, process.stuck_since
+        if process.doing is Doing.POLLING and (deaf is not None or stuck):
+            ages = tuple(self.now - since for since in stuck)
+            told = events.StoodStill(
+                process.entity,
+                process.incarnation,
+                unpolled="" if deaf is None else "no poller",
+                unpolled_for=0.0 if deaf is None else self.now - deaf,
+                activities=ages,
+                activations=ages[1:],
+                activity_slots=2 if len(ages) >= 2 else None,
+            )
+            self._tell_often(told)
 
     def _hear_drain(self, process: EntityProcess | None) -> None:
         if process is None or not process.connected or process.hung:

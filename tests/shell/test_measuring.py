@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import psutil
 import pytest
@@ -25,8 +26,14 @@ GIBIBYTE = 1 << 30
 NEVER = float("inf")
 
 
-def heartbeat(incarnation: int = 3, **figures: int) -> Heartbeat:
-    counts = {"cached_executions": 0, "blocked_executions": 0, "evictions": 0, "resurrections": 0, **figures}
+def heartbeat(incarnation: int = 3, **figures: Any) -> Heartbeat:
+    counts: dict[str, Any] = {
+        "cached_executions": 0,
+        "blocked_executions": 0,
+        "evictions": 0,
+        "resurrections": 0,
+        **figures,
+    }
     return Heartbeat(entity="orders-1", incarnation=incarnation, inflight_activities=0, pollers=2, **counts)
 
 
