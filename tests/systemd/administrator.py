@@ -80,6 +80,7 @@ class Service:
         self.machine = administrator.machine
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._run = RunDirectory(self.machine.path("/run/temporal-fleet/shop"))
+        self._drop_in = ""
 
     def close(self) -> None:
         self._context.destroy(linger=0)
@@ -146,13 +147,11 @@ class Service:
         )
 
     def drop_in(self, text: str) -> None:
-        """Settings of the test's own; empty: none."""
-        path = f"/etc/systemd/system/{UNIT}.d/test.conf"
-        if text:
-            self.administrator.write(path, f"[Service]\n{text}\n")
-        else:
-            self.machine.run("rm", "-f", path)
-        self.machine.run("systemctl", "daemon-reload")
+        """Settings of the test's own, instead of those of the last time."""
+        if text != self._drop_in:
+            self.administrator.write(f"/etc/systemd/system/{UNIT}.d/test.conf", f"[Service]\n{text}\n")
+            self.machine.run("systemctl", "daemon-reload")
+            self._drop_in = text
 
 
 def pids(report: StatusReport) -> dict[str, int]:

@@ -167,7 +167,7 @@ async def test_a_stop_waits_for_what_drains(service: Service, dev_server: DevSer
     # Less than the activity takes: the supervisor asks for more.
     service.drop_in(f"{QUICK}\nTimeoutStopSec=3")
     queue = service.administrator.queue
-    order = await client.start_workflow("Order", 6.0, id=f"{queue}-drains", task_queue=queue)
+    order = await client.start_workflow("Order", 5.0, id=f"{queue}-drains", task_queue=queue)
     await asyncio.to_thread(
         service.wait, lambda s: any(e.inflight_activities for e in s.entities), "an activity runs"
     )
