@@ -26,6 +26,7 @@ USER = "temporal-fleet"
 OPEN_FILES = 65_536
 """LimitNOFILE= of that unit."""
 _UNITS = Path("/etc/systemd/system")
+_LOGS = Path("/var/log/temporal-fleet")
 UNIT = _UNITS / "temporal-fleet@.service"
 SYSUSERS = Path("/etc/sysusers.d/temporal-fleet.conf")
 TMPFILES = Path("/etc/tmpfiles.d/temporal-fleet.conf")
@@ -158,10 +159,16 @@ def credentials(service: Service, config: "Config") -> Iterator[tuple[str, str]]
 def _folders(service: Service, config: "Config") -> Iterator[Path]:
     """Folders that the file names, and that the unit would not let the fleet write to."""
     given = [config.fleet.run_dir, config.fleet.state_dir]
+    if config.fleet.log_dir is not None:
+        given.append(config.fleet.log_dir)
     embedded = config.cluster.embedded
     if embedded is not None and embedded.database is not None:
         given.append(embedded.database.parent)
-    writable = (defaults.run_directory_of(service.name), defaults.state_directory_of(service.name))
+    writable = (
+        defaults.run_directory_of(service.name),
+        defaults.state_directory_of(service.name),
+        _LOGS / service.name,
+    )
     for folder in dict.fromkeys(given):
         if not any(folder == place or place in folder.parents for place in writable):
             yield folder

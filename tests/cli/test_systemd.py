@@ -80,11 +80,14 @@ def test_words_that_a_unit_file_would_take_apart(tmp_path: Path) -> None:
     assert 'ExecStart="/opt/50%% off/bin/temporal-fleet" up\n' in unit.text
     odd = tmp_path / "a b%"
     odd.mkdir()
-    service, config = config_in(odd, f'[fleet]\nname = "x"\nstate_dir = "the state"\n{POOL}')
+    service, config = config_in(
+        odd, f'[fleet]\nname = "x"\nstate_dir = "the state"\nlog_dir = "logs"\n{POOL}'
+    )
     text = own(service, config).text
     escaped = str(odd).replace("%", "%%")
     assert f'Environment="TEMPORAL_FLEET_CONFIG={escaped}/fleet.toml"\n' in text
     assert f'ReadWritePaths="-{escaped}/the state"\n' in text
+    assert f'ReadWritePaths="-{escaped}/logs"\n' in text
 
 
 def test_credentials_and_folders_follow_from_the_file(tmp_path: Path) -> None:
