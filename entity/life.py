@@ -124,7 +124,9 @@ def _is_superseded(spec: EntitySpec, files: RunDirectory) -> bool:
     """Whether the run directory has another supervisor than the one that ordered this life.
 
     That one wrote its PID down before it looked for black boxes; we look for it after we made ours: so it has
-    found us, or we see it. Without this a life that was slow to begin would be a second one.
+    found us, or we see it. It adopts whom it found; whom it did not find it cannot wait for, since nobody can
+    tell it whether there was a fork, and without this a life that was slow to begin would be a second one. To
+    leave costs nothing: nothing was asked of the Cluster yet.
     """
     try:
         holder = files.pid.read_text().strip()
@@ -245,8 +247,7 @@ class _Life:
         if self._leaving.done():
             return
         self._leaving.set_result(cause)
-        if cause is not _Cause.TOLD:
-            self._link.draining(cause.name.lower())
+        self._link.draining(cause.name.lower())
 
     async def _main(self) -> None:
         # The program's own clients, made without a runtime, share it.
@@ -299,6 +300,7 @@ class _Life:
         """Until it is to leave, though all that it had may have ended long before; or its Worker fails."""
         self._log.info("it is quiet: it polls no more, and works on at what it has")
         worker.quiet()
+        self._link.ready(quiet=True)
         await _first(running, self._leaving)
         if running.done() and running.exception() is None:
             await self._leaving

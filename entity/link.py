@@ -80,6 +80,8 @@ class Link:
         self._listener = listener
         self._loop = loop
         self._contact = _Contact.NONE
+        self._term = ""
+        """Of the supervisor that welcomed us."""
         self._standing: Ready | Draining | None = None
         self._bad_credentials: Credentials | None = None
         self._supervisor = _SupervisorWatch(loop, self._supervisor_died)
@@ -104,8 +106,8 @@ class Link:
         if not watched and not self._supervisor.alive:
             self._supervisor_died()
 
-    def ready(self) -> None:
-        self._stand(Ready(entity=self._entity, incarnation=self._incarnation))
+    def ready(self, *, quiet: bool = False) -> None:
+        self._stand(Ready(entity=self._entity, incarnation=self._incarnation, quiet=quiet))
 
     def draining(self, cause: str) -> None:
         self._stand(Draining(entity=self._entity, incarnation=self._incarnation, cause=cause))
@@ -219,8 +221,13 @@ class Link:
             # Whoever sent it is dead by now, or no supervisor: the one we know, if it lives, stays.
             self.rubbish += 1
             return
+        is_another = self._contact is _Contact.WELCOMED and welcome.term != self._term
+        self._term = welcome.term
         self._contact = _Contact.WELCOMED
         self._stop_search()
+        if is_another:
+            # Its predecessor, in the same process, may not have read what we said last.
+            self._greet()
         self._listener.settings_changed(welcome.log_level, welcome.log_files)
         if not had_one:
             self._listener.supervisor_found()

@@ -27,13 +27,16 @@ class FromEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Hello(FromEntity, frozen=True, kw_only=True, tag="hello"):
-    """The first message of a life, and again after each reconnection to a new supervisor."""
+    """The first message of a life, and again to each new supervisor; where it stands comes with it."""
 
     pid: Pid
 
 
 class Ready(FromEntity, frozen=True, kw_only=True, tag="ready"):
     """Validated by the Cluster and polling."""
+
+    quiet: bool = False
+    """It was, and was told to poll no more."""
 
 
 class Standstill(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +75,7 @@ class Heartbeat(FromEntity, frozen=True, kw_only=True, tag="heartbeat"):
 
 
 class Draining(FromEntity, frozen=True, kw_only=True, tag="draining"):
-    """It began to drain by itself. `cause`: `signal` or `orphaned`."""
+    """It drains. `cause`: `signal`, `orphaned`, or `told`, which a later supervisor may not know."""
 
     cause: str
 
@@ -109,9 +112,12 @@ class ToEntity(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Welcome(ToEntity, frozen=True, kw_only=True, tag="welcome"):
-    """Answers Hello: who the supervisor is now. The entity watches that process."""
+    """Answers Hello: who the supervisor is now. The entity watches that process. One that was welcomed by
+    another greets this one."""
 
     supervisor_pid: Pid
+    term: str = ""
+    """Tells supervisors apart: the next one may be the same process."""
     log_level: str = "info"
     """As of Settings, like `log_files`."""
     log_files: LogFiles | None = None

@@ -20,13 +20,8 @@ def boot_id() -> str:
 def start_time(pid: int) -> int | None:
     """Clock ticks from boot to the start of a process; None when there is no such process, or only its
     zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The name in parentheses may hold any byte, spaces and parentheses among them.
-    state, *fields = stat[stat.rindex(b")") + 2 :].split()
-    return None if state in {b"Z", b"X"} else int(fields[18])
+    stat = _stat(pid)
+    return None if stat is None or stat[0] in {b"Z", b"X"} else int(stat[19])
 
 
 def own_identity() -> ProcessIdentity:
@@ -36,6 +31,22 @@ def own_identity() -> ProcessIdentity:
     return ProcessIdentity(pid=pid, start_time=started, boot_id=boot_id())
 
 
+def is_there(identity: ProcessIdentity) -> bool:
+    """Whether that very process is there, alive or a zombie."""
+    stat = _stat(identity.pid)
+    return identity.boot_id == boot_id() and stat is not None and int(stat[19]) == identity.start_time
+
+
 def is_alive(identity: ProcessIdentity) -> bool:
     """Whether that very process lives: not a zombie, not another one with its PID, not before a reboot."""
     return identity.boot_id == boot_id() and start_time(identity.pid) == identity.start_time
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    """From its state on: field 3 of /proc/PID/stat."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name in parentheses may hold any byte, spaces and parentheses among them.
+    return stat[stat.rindex(b")") + 2 :].split()

@@ -81,6 +81,8 @@ class EntityReport(msgspec.Struct, frozen=True, kw_only=True):
     """Polls of its Task Queue that are open, as it told last."""
     heartbeat_age_s: float | None = None
     """Since its last heartbeat; null: there was none yet."""
+    adopted: bool = False
+    """It was begun by an earlier supervisor."""
 
 
 class SuspectReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ RUN_DIR/bus.sock                ROUTER: entities
 RUN_DIR/bus-UID.sock            the same, for entities that run as that user, who alone may connect
 RUN_DIR/control.sock            ROUTER: operators
 RUN_DIR/events.sock             PUB: events
-RUN_DIR/incarnations.json       the last incarnation of each entity id
+RUN_DIR/fleet.json              what the next supervisor must know of the fleet
 RUN_DIR/entities/ID.N.blackbox  what must survive the death of incarnation N of entity ID
 RUN_DIR/entities/ID.N.stacks    where incarnation N writes its Python stacks when asked
 RUN_DIR/entities/ID.metrics     what every life of entity ID measured: each goes on from the one before it
@@ -38,7 +38,7 @@ class RunDirectory:
         self.bus = self.path / "bus.sock"
         self.control = self.path / "control.sock"
         self.events = self.path / "events.sock"
-        self.incarnations = self.path / "incarnations.json"
+        self.books = self.path / "fleet.json"
         self.entities = self.path / "entities"
         longest = max((self.bus, self.control, self.events), key=lambda socket: len(bytes(socket)))
         if len(bytes(longest)) > SOCKET_PATH_LIMIT:

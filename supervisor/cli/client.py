@@ -90,7 +90,7 @@ def find(place: Place) -> Listening:
             pids = ", ".join(f"{orphan.entity} (PID {orphan.process.pid})" for orphan in orphans)
             raise Failure(
                 f"no fleet runs in {place.run.path}: its supervisor died, and left entities that work on for "
-                f"[fleet] orphan and then drain by themselves: {pids}",
+                f"[fleet] orphan and then drain by themselves, unless another supervisor adopts them: {pids}",
                 *_how_to_start(place),
             )
 
@@ -237,8 +237,8 @@ class Supervisor(AbstractContextManager["Supervisor"]):
             return Failure(f"{said}: it is {state}", f"let it go on with: kill -CONT {self.pid}")
         return Failure(
             f"{said}: it is {state}",
-            f"its log says what it does; as a last resort: kill -KILL {self.pid} (its entities then drain by "
-            "themselves)",
+            f"its log says what it does; as a last resort: kill -KILL {self.pid} (its entities work on for "
+            "[fleet] orphan, and the next supervisor adopts them)",
         )
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def up(config: Path, watch: bool) -> None:
     """Run the fleet of a config file in the foreground.
 
-    TERM and Ctrl-C drain and stop it, a second one at once; HUP reloads the file."""
+    TERM and Ctrl-C drain and stop it, a second one at once; HUP reloads the file. Entities that a supervisor
+    which died has left working are adopted as they are."""
     loaded = configuration.load(config)
     if watch:
         start_watcher(config.absolute())

@@ -18,14 +18,6 @@ from temporal_fleet.supervisor.core.states import State
 _STOPPING = "the fleet is stopping"
 
 
-def start(draft: Draft, event: events.Started) -> None:
-    """The first config is in force whatever its programs do: each pool tells how it fares."""
-    draft.generation = draft.generations = 1
-    draft.pools = dict(event.pools)
-    draft.budget = event.budget
-    draft.http = event.http
-
-
 def request(draft: Draft, event: events.ChangeRequest | events.FileRefused) -> None:
     draft.changes = opened(draft.changes, event.request, _command(event), draft.now)
     change = draft.changes[-1].id

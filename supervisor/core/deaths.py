@@ -18,15 +18,15 @@ from temporal_fleet.supervisor.core.restart import (
 )
 from temporal_fleet.supervisor.core.states import Change, State
 
-_ORDERED = frozenset({Leaving.ORDERED, Leaving.STUCK, Leaving.SURVIVOR})
+_ORDERED = frozenset({Leaving.ORDERED, Leaving.STUCK})
 
 
 def died(draft: Draft, event: events.Died) -> None:
     entity = draft.life(event.entity, event.incarnation)
     if entity is None:
         return
-    if entity.pid is None and event.code is None and event.signal is None:
-        draft.emit("entity.never-was", Level.DEBUG, "its fork server died before it forked", entity)
+    if _never_began(entity, event):
+        draft.emit("entity.never-was", Level.DEBUG, "it ended before it began to work", entity)
         draft.act(Forget(Life(entity.id, entity.incarnation)))
         begin_anew(draft, entity)
         return
@@ -131,9 +131,24 @@ def _restart(draft: Draft, entity: Entity, outcome: Exit, policy: RestartPolicy,
         draft.change(entity, Change.RETRY_LATER, deadline=draft.now + wait, **counted)
 
 
+def _never_began(entity: Entity, event: events.Died) -> bool:
+    """Its fork server died before it forked; or, while one supervisor followed another, it saw that it has
+    another supervisor than the one that ordered it, and left."""
+    if event.code is not None or event.signal is not None:
+        return False
+    is_trace = event.estate != NOTHING or event.last_words != ""
+    return entity.pid is None or (entity.state is State.STARTING and entity.adopted and not is_trace)
+
+
 def _meaning(draft: Draft, entity: Entity, event: events.Died) -> Verdict:
     own = Verdict.CRASH if event.signal is not None or _broke_off(event) else verdict(event.code)
-    if entity.leaving is Leaving.BOOT_TIMEOUT and draft.cluster.is_down and own is not Verdict.PROGRAM:
+    late = entity.leaving is Leaving.BOOT_TIMEOUT
+    if event.code is None and event.signal is None:
+        # Not our child: its black box alone tells. One that took leave of the Cluster left it empty.
+        if entity.ready_at is not None or entity.leaving is not None:
+            own = Verdict.LEFT if event.estate == NOTHING else Verdict.CRASH
+        late = late or entity.ready_at is None
+    if late and draft.cluster.is_down and own is not Verdict.PROGRAM:
         return Verdict.CLUSTER
     return own
 
@@ -147,7 +162,7 @@ def _cause(entity: Entity, event: events.Died) -> str:
     if event.signal is not None:
         how = f"killed by {event.signal}"
     elif event.code is None:
-        how = "it was no child of ours: its exit status is not known"
+        how = "exit status not known: not our child"
     elif _broke_off(event):
         how = f"exit status {event.code} without a drain"
     else:

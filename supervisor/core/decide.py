@@ -5,6 +5,7 @@ needs in moves."""
 from dataclasses import replace
 
 from temporal_fleet.supervisor.core import (
+    adoption,
     changes,
     credentials,
     deaths,
@@ -98,8 +99,6 @@ def _dispatch(draft: Draft, event: events.Event) -> None:
             recoveries.recovered(draft, event)
         case events.RecoveryDelayed():
             recoveries.delayed(draft, event)
-        case events.Found():
-            lives.found(draft, event)
         case (
             events.HelperReady()
             | events.HelperRefused()
@@ -108,9 +107,11 @@ def _dispatch(draft: Draft, event: events.Event) -> None:
             | events.HttpTold()
         ):
             helpers.happened(draft, event)
+            if isinstance(event, events.HelperReady):
+                adoption.compare_code(draft, event)
         case events.Started():
-            changes.start(draft, event)
             poison.remember(draft, event.suspects)
+            adoption.take_over(draft, event)
         case (
             events.ReloadRequested()
             | events.FileRefused()

@@ -13,7 +13,7 @@ HIDDEN = "…"
 
 def live_differences(before: Pool, after: Pool) -> str:
     """Of the settings that the supervisor itself goes by; empty: there are none."""
-    return _told(_live(before), _live(after))
+    return _told(live_settings(before), live_settings(after))
 
 
 def made_of_differences(before: Pool, after: Pool) -> str:
@@ -35,7 +35,7 @@ def _difference(key: str, before: str | None, after: str | None) -> str:
     return f"{key} {before or 'unset'} -> {after or 'unset'}"
 
 
-def _live(pool: Pool) -> dict[str, str]:
+def live_settings(pool: Pool) -> dict[str, str]:
     restart, memory, recycle = pool.restart, pool.memory, pool.recycle
     liveness = pool.liveness
     return {

@@ -24,6 +24,7 @@ from temporal_fleet.supervisor.core.transitions import following
 
 _OF_A_LIFE: dict[str, Any] = {
     "pid": None,
+    "adopted": False,
     "deadline": None,
     "load": Load(),
     "gpus": (),
@@ -46,6 +47,7 @@ class Draft:
         self.entities: dict[str, Entity] = dict(fleet.entities)
         self.helpers: dict[HelperKey, Helper] = dict(fleet.helpers)
         self.incarnations: dict[str, int] = dict(fleet.incarnations)
+        self.least_incarnation = fleet.least_incarnation
         self.helper_lives = fleet.helper_lives
         self.epoch = fleet.epoch
         self.cluster = fleet.cluster
@@ -76,6 +78,7 @@ class Draft:
             entities=self.entities,
             helpers=self.helpers,
             incarnations=self.incarnations,
+            least_incarnation=self.least_incarnation,
             helper_lives=self.helper_lives,
             epoch=self.epoch,
             cluster=self.cluster,

@@ -3,20 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from temporal_fleet.supervisor.core.books import NO_BOOKS, Books
 from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life, Suspect
 from temporal_fleet.supervisor.core.fleet import HelperKey, Pool
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The supervisor begins with this config. What earlier supervisors left is told next, by Found and
-    FoundDead."""
-
-    pools: Mapping[str, Pool]
-    budget: int | None = None
-    suspects: tuple[Suspect, ...] = ()
-    """As persisted, the oldest first."""
-    http: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +26,24 @@ class FoundDead:
     entity: str
     incarnation: int
     estate: Estate
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The supervisor begins with this config, and with what earlier supervisors left."""
+
+    pools: Mapping[str, Pool]
+    budget: int | None = None
+    suspects: tuple[Suspect, ...] = ()
+    """As persisted, the oldest first."""
+    http: str | None = None
+    books: Books = NO_BOOKS
+    """Of the last supervisor; empty ones: there was none, or it stopped its fleet."""
+    found: tuple[Found, ...] = ()
+    """Of each entity one life."""
+    dead: tuple[FoundDead, ...] = ()
+    in_place: bool = False
+    """The last supervisor was this very process: it was upgraded, and nobody asked for its entities to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +189,8 @@ class Greeted:
 class BecameReady:
     entity: str
     incarnation: int
+    quiet: bool = False
+    """It polls no more, since it was told so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +225,13 @@ class StoodStill:
 
 @dataclass(frozen=True, slots=True)
 class LeftByItself:
-    """It began to drain without being told."""
+    """It drains: by itself, or since somebody told it to."""
 
     entity: str
     incarnation: int
     cause: str
+    told: bool = False
+    """By a supervisor, or since there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +340,6 @@ class Tick:
 
 Event = (
     Started
-    | Found
     | FoundDead
     | ReloadRequested
     | FileRefused

@@ -174,7 +174,6 @@ class Leaving(Enum):
     BOOT_TIMEOUT = "not ready in time"
     TOO_LARGE = "over kill_above"
     ITSELF = "by itself"
-    SURVIVOR = "of an earlier supervisor"
 
 
 class Standing(Enum):
@@ -254,10 +253,13 @@ class Entity:
     pid: int | None = None
     version: str = ""
     fork_server: HelperKey | None = None
+    """None too for an adopted life whose code was not compared yet."""
     code: str = ""
     """Digest of the code that its fork server had imported."""
     forked_at: float = 0.0
     """When the present or last life was asked for."""
+    adopted: bool = False
+    """This life was begun by an earlier supervisor: it is no child of ours, or not for sure."""
     drain: float | None = None
     """What this life gives its activities when it leaves, whatever its pool says by then; None: not known."""
     deadline: float | None = None
@@ -383,6 +385,8 @@ class Fleet:
     helpers: Mapping[HelperKey, Helper] = field(default_factory=dict)
     incarnations: Mapping[str, int] = field(default_factory=dict)
     """The last incarnation of every entity id that ever was in this run directory."""
+    least_incarnation: int = 0
+    """None of an id that is not among them was above this."""
     helper_lives: int = 0
     """Helper processes that were ever started."""
     epoch: int = 0

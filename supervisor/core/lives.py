@@ -12,7 +12,6 @@ from temporal_fleet.supervisor.core.actions import (
     Welcome,
 )
 from temporal_fleet.supervisor.core.draft import Draft
-from temporal_fleet.supervisor.core.estate import Life
 from temporal_fleet.supervisor.core.fleet import (
     Entity,
     HelperKey,
@@ -34,7 +33,9 @@ EXIT_HOOKS = 5.0
 KILL_AGAIN = 5.0
 """Seconds after which a SIGKILL without a death is repeated (and told again)."""
 FOREIGN_DRAIN = 30.0
-"""Seconds of drain for a survivor whose pool is not in the config any more."""
+"""Seconds of drain for an adopted entity of which that is not known, and whose pool is gone."""
+FOREIGN_BOOT = 60.0
+"""The same of its boot."""
 
 _KILLED = frozenset(
     {Leaving.HUNG, Leaving.STUCK, Leaving.BOOT_TIMEOUT, Leaving.TOO_LARGE, Leaving.NO_SLOT_LEFT}
@@ -48,7 +49,7 @@ def begin(draft: Draft, entity: Entity, pool: Pool) -> None:
     gpus = allotted(pool, draft.entities.values())
     if gpus is None:
         return
-    incarnation = draft.incarnations.get(entity.id, 0) + 1
+    incarnation = draft.incarnations.get(entity.id, draft.least_incarnation) + 1
     draft.incarnations[entity.id] = incarnation
     draft.change(
         entity,
@@ -88,8 +89,13 @@ def greeted(draft: Draft, event: events.Greeted) -> None:
 
 def became_ready(draft: Draft, event: events.BecameReady) -> None:
     entity = draft.life(event.entity, event.incarnation)
-    if entity is None or entity.state is not State.STARTING:
-        return
+    if entity is not None and entity.state is State.STARTING:
+        entity = _ready(draft, entity)
+    if entity is not None and event.quiet and entity.state is State.READY:
+        _quiet(draft, entity)
+
+
+def _ready(draft: Draft, entity: Entity) -> Entity:
     ready = draft.change(
         entity,
         Change.BECOME_READY,
@@ -101,6 +107,7 @@ def became_ready(draft: Draft, event: events.BecameReady) -> None:
     )
     took = draft.now - entity.since
     draft.emit("entity.ready", Level.INFO, f"ready {took * 1000:.0f} ms after its fork", ready)
+    return ready
 
 
 def heard(draft: Draft, event: events.Heard) -> None:
@@ -110,33 +117,14 @@ def heard(draft: Draft, event: events.Heard) -> None:
 
 def left_by_itself(draft: Draft, event: events.LeftByItself) -> None:
     entity = draft.life(event.entity, event.incarnation)
-    if entity is not None and entity.state is not State.DRAINING:
+    if entity is None or entity.state is State.DRAINING:
+        return
+    if event.told:
+        _leave(draft, entity, Leaving.ORDERED, _drain_limit(draft, entity))
+        draft.emit("entity.draining", Level.INFO, "drains: it was told to, or had no supervisor", entity)
+    else:
         _leave(draft, entity, Leaving.ITSELF, _drain_limit(draft, entity))
         draft.emit("entity.draining", Level.WARNING, f"drains by itself: {event.cause}", entity)
-
-
-def found(draft: Draft, event: events.Found) -> None:
-    """A survivor of an earlier supervisor: its place is taken until it is gone."""
-    life = Life(event.entity, event.incarnation)
-    survivor = Entity(
-        id=event.entity,
-        pool=life.pool,
-        ordinal=life.ordinal,
-        state=State.DRAINING,
-        since=draft.now,
-        incarnation=event.incarnation,
-        pid=event.pid,
-        forked_at=draft.now,
-        gpus=event.gpus,
-        leaving=Leaving.SURVIVOR,
-        reason="runs since an earlier supervisor; drains",
-    )
-    survivor = draft.set(survivor, deadline=draft.now + _drain_limit(draft, survivor))
-    draft.incarnations[event.entity] = max(event.incarnation, draft.incarnations.get(event.entity, 0))
-    draft.act(TellDrain(event.entity, event.incarnation))
-    draft.emit(
-        "entity.found", Level.WARNING, f"PID {event.pid} of an earlier supervisor lives: drains", survivor
-    )
 
 
 def tell_leave(draft: Draft, entity: Entity, why: str) -> None:
@@ -154,6 +142,11 @@ def retire(draft: Draft, entity: Entity, why: str) -> None:
 def tell_quiet(draft: Draft, entity: Entity) -> None:
     """Order an entity that is ready to stop polling and to go on with what it has. Its place in the pool is
     another's from now on."""
+    draft.act(TellQuiet(entity.id, entity.incarnation))
+    _quiet(draft, entity)
+
+
+def _quiet(draft: Draft, entity: Entity) -> None:
     quiet = draft.change(
         entity,
         Change.GO_QUIET,
@@ -162,7 +155,6 @@ def tell_quiet(draft: Draft, entity: Entity) -> None:
         pressure=Pressure.NONE,
         reason=f"quiet: polls no more; to end it: temporal-fleet restart {entity.id}",
     )
-    draft.act(TellQuiet(entity.id, entity.incarnation))
     draft.emit("entity.quiet", Level.INFO, "stops polling, and goes on with what it has", quiet)
 
 

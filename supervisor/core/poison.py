@@ -102,8 +102,8 @@ def _is_evidence(draft: Draft, entity: Entity, outcome: Exit, estate: Estate) ->
         case None:
             return True
         case Leaving.ITSELF:
-            # SIGKILL came from us then, for its drain took too long.
-            return outcome.signal != "SIGKILL"
+            # SIGKILL came from us then, for its drain took too long; or, of no child of ours, may have.
+            return outcome.signal != "SIGKILL" and (outcome.signal, outcome.code) != (None, None)
         case Leaving.HUNG | Leaving.TOO_LARGE:
             # The process as a whole was at fault: of several activities each may be innocent.
             return len({activity.key for activity in estate.activities}) <= 1

@@ -22,6 +22,8 @@ OVERDUE_AFTER = 60.0
 LAST_WAIT = 10.0
 """Seconds without a recovery done after which a fleet that stops waits for the others no longer."""
 
+UNSEEN = "it died while no supervisor saw it"
+
 _EXITS_OF_ITS_OWN = frozenset({Verdict.CLUSTER, Verdict.HOST, Verdict.PROGRAM})
 
 
@@ -34,16 +36,20 @@ def begin(draft: Draft, entity: Entity, outcome: Exit, estate: Estate, judgement
         draft.act(Forget(life))
 
 
-def found_dead(draft: Draft, event: events.FoundDead) -> None:
-    """Nobody saw it die, and a whole host may have died with it: that is no evidence against anything."""
+def found_dead(draft: Draft, event: events.FoundDead, known: Recovery | None = None) -> None:
+    """Nobody saw it die, and a whole host may have died with it: that is no evidence against anything.
+    `known`: what an earlier supervisor, which did see it, had decided."""
     life = Life(event.entity, event.incarnation)
     draft.incarnations[life.entity] = max(life.incarnation, draft.incarnations.get(life.entity, 0))
     if event.estate == NOTHING:
         draft.act(Forget(life))
         return
-    cause = "it died while no supervisor saw it"
-    _add(draft, life, None, cause)
-    _emit(draft, life, "entity.found-dead", Level.WARNING, f"{cause}: what it held is set free")
+    if known is not None:
+        _add(draft, life, known.signal, known.cause, Judgement(known.verdicts, known.left_alone))
+        _emit(draft, life, "entity.found-dead", Level.INFO, "an earlier supervisor did not see it recovered")
+        return
+    _add(draft, life, None, UNSEEN)
+    _emit(draft, life, "entity.found-dead", Level.WARNING, f"{UNSEEN}: what it held is set free")
 
 
 def recovered(draft: Draft, event: events.Recovered) -> None:

@@ -75,6 +75,8 @@ def fleet_state(fleet: Fleet) -> tuple[FleetState, str]:
         return FleetState.DEGRADED, fleet.cluster.hold(fleet.embedded)
     if fleet.roll is not None:
         return FleetState.RELOADING, find(fleet.changes, fleet.roll.change).message
+    if refused := _refused(fleet):
+        return FleetState.DEGRADED, refused
     if failed := next((e for e in fleet.entities.values() if e.state is State.FAILED), None):
         return FleetState.DEGRADED, failed.reason
     if _is_replacing(fleet):
@@ -90,6 +92,12 @@ def fleet_state(fleet: Fleet) -> tuple[FleetState, str]:
     if all(_is_starting(fleet, pool) for pool in lacking):
         return FleetState.STARTING, reason
     return FleetState.DEGRADED, reason
+
+
+def _refused(fleet: Fleet) -> str:
+    """Why nobody could be forked for a pool, though all that it has may work on; empty: somebody could."""
+    servers = (fleet.helpers.get(pool.fork_server) for pool in fleet.pools.values())
+    return next((s.reason for s in servers if s is not None and s.state is HelperState.REFUSED), "")
 
 
 def _is_replacing(fleet: Fleet) -> bool:

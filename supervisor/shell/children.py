@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from temporal_fleet.protocol.process import ProcessIdentity, is_alive, start_time
+from temporal_fleet.protocol.process import ProcessIdentity, is_alive, is_there, start_time
 from temporal_fleet.supervisor.core.fleet import HelperKey
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -75,7 +75,7 @@ class Children:
 
     def greeted(self, pid: int, life: EntityLife) -> None:
         """That life says that it has this PID. It is believed as far as it is a child of ours."""
-        if pid not in self._owners:
+        if pid not in self._owners and self._pidfd_of(life) is None:
             self._greeted[pid] = life
 
     def is_known(self, pid: int) -> bool:
@@ -86,6 +86,14 @@ class Children:
         everybody = (*self._owners.values(), *self._greeted.values())
         ours = [owner for owner in everybody if isinstance(owner, EntityLife)]
         return ours + [foreign.life for foreign in self._foreign.values()]
+
+    def claim_if_ours(self, process: ProcessIdentity, life: EntityLife) -> bool:
+        """Whether this process, alive or a zombie, is a child of ours; then it is claimed. The entities of a
+        supervisor that was this very process are."""
+        ours = is_there(process) and _is_child(process.pid)
+        if ours:
+            self.claim(process.pid, life)
+        return ours
 
     def watch_foreign(self, process: ProcessIdentity, life: EntityLife) -> int | None:
         """A pidfd that becomes readable when this process, no child of ours, ends; None: it is gone."""
@@ -104,13 +112,14 @@ class Children:
         foreign = self._foreign.pop(pidfd)
         os.close(pidfd)
         pid = foreign.process.pid
-        self._greeted.pop(pid, None)
         # The number of a group with members is given to no new process: then it is still the dead one's.
         if start_time(pid) is None:
             _kill_group(pid)
         return Ended(foreign.life, pid, None, None)
 
     def pid_of(self, owner: Owner) -> int | None:
+        if (pidfd := self._pidfd_of(owner)) is not None:
+            return self._foreign[pidfd].process.pid
         claimed = next((pid for pid, known in self._owners.items() if known == owner), None)
         if claimed is not None:
             return claimed
@@ -119,14 +128,14 @@ class Children:
 
     def kill(self, owner: Owner) -> bool:
         """SIGKILL; False when there is no such process (any more)."""
-        for pidfd, foreign in self._foreign.items():
-            if foreign.life == owner:
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                return True
         return self.signal(owner, signal.SIGKILL)
 
     def signal(self, owner: Owner, number: int) -> bool:
+        """False when there is no such process (any more)."""
+        if (pidfd := self._pidfd_of(owner)) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, number)
+            return True
         pid = self.pid_of(owner)
         if pid is not None:
             # Ours and not yet waited for, so the PID cannot have been given to another process.
@@ -158,6 +167,10 @@ class Children:
             os.waitpid(pid, 0)
             if owner is not None:
                 yield Ended(owner, pid, code, signal_name)
+
+    def _pidfd_of(self, owner: Owner) -> int | None:
+        """Of one that is no child of ours."""
+        return next((pidfd for pidfd, foreign in self._foreign.items() if foreign.life == owner), None)
 
     def strays(self, marker: str) -> list[int]:
         """Our direct children that nobody knows, and whose command line has the marker."""

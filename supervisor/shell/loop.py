@@ -4,6 +4,7 @@ import math
 import signal
 import time
 from collections import deque
+from dataclasses import replace
 
 import structlog
 import zmq
@@ -16,6 +17,7 @@ from temporal_fleet.supervisor.core.estate import Life
 from temporal_fleet.supervisor.core.fleet import Fleet, Phase
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.shell.announcer import Announcer
+from temporal_fleet.supervisor.shell.books_file import BooksFile
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife, HelperLife
 from temporal_fleet.supervisor.shell.control import Control
@@ -37,6 +39,8 @@ STALL = 1.0
 REST = 0.1
 """Seconds for which entities are not listened to while none of them starts."""
 _LONGEST_WAIT = 5.0
+_NOT_BY_ITSELF = frozenset({"told", "orphaned"})
+"""Why an entity drains, where that is no doing of its own."""
 
 
 class Loop:
@@ -44,6 +48,7 @@ class Loop:
         self,
         fleet: Fleet,
         *,
+        books: BooksFile,
         wakeup: Wakeup,
         bus: Bus,
         control: Control,
@@ -56,6 +61,7 @@ class Loop:
         tally: Tally,
     ) -> None:
         self.fleet = fleet
+        self._books = books
         self._wakeup = wakeup
         self._bus = bus
         self._control = control
@@ -68,6 +74,10 @@ class Loop:
         self._notifier = notifier
         self._tally = tally
         self._pidfds: set[int] = set()
+        self._unmet: set[EntityLife] = set()
+        """Who was adopted and has not greeted us yet."""
+        self._twins: set[EntityLife] = set()
+        """Who should be dead, and whose place a later life has."""
         self._heard: dict[tuple[str, int], tuple[float, messages.Heartbeat]] = {}
         """The last heartbeat of each life, and when it came, where the core was not told yet."""
         self._due = -math.inf
@@ -92,10 +102,9 @@ class Loop:
         self._performer = performer
         self._requests = requests
         self._awake = time.monotonic()
-        self._feed(started)
-        for found in inherited:
-            self._meet(found)
+        self._begin(started, inherited)
         while not performer.finished:
+            self._books.try_to_keep(self.fleet)
             self._notifier.tell(self.fleet, time.monotonic())
             due = min(
                 self._due,
@@ -226,12 +235,15 @@ class Loop:
         is_present = place is not None and place.incarnation == incarnation
         match message:
             case messages.Hello():
+                self._unmet.discard(EntityLife(entity, incarnation))
                 if is_present:
                     self._children.greeted(message.pid, EntityLife(entity, incarnation))
                 self._feed(events.Greeted(entity, incarnation, message.pid))
             case messages.Ready():
-                self._feed(events.BecameReady(entity, incarnation))
+                self._feed(events.BecameReady(entity, incarnation, message.quiet))
             case messages.Heartbeat():
+                if EntityLife(entity, incarnation) in self._unmet:
+                    self._performer.welcome(entity, incarnation)
                 if place is not None and is_present:
                     now = time.monotonic()
                     self._heard[entity, incarnation] = now, message
@@ -240,27 +252,50 @@ class Loop:
                     if message.standstill is not None:
                         self._feed(_stood_still(entity, incarnation, message.standstill))
             case messages.Draining():
-                self._feed(events.LeftByItself(entity, incarnation, message.cause))
+                cause = message.cause
+                self._feed(events.LeftByItself(entity, incarnation, cause, cause in _NOT_BY_ITSELF))
             case messages.Credentials():
                 self._feed(events.CredentialsTried(Life(entity, incarnation), message.problem))
             case messages.Evicted():
                 for event in self._evictions.answered(message):
                     self._feed(event)
 
-    def _meet(self, found: Survivor | Deceased) -> None:
-        if isinstance(found, Deceased):
-            self._feed(self._performer.found_dead(found))
-            return
-        life = EntityLife(found.entity, found.incarnation)
-        self._feed(events.Found(found.entity, found.incarnation, found.process.pid, found.gpus))
-        pidfd = self._children.watch_foreign(found.process, life)
-        if pidfd is None:
-            self._end(Ended(life, found.process.pid, None, None), life)
-        else:
+    def _begin(self, started: events.Started, inherited: list[Survivor | Deceased]) -> None:
+        """With all that is there; who died since it was looked for is told next."""
+        dead = tuple(self._performer.found_dead(each) for each in inherited if isinstance(each, Deceased))
+        survivors = {each.entity: each for each in inherited if isinstance(each, Survivor)}
+        found = tuple(
+            events.Found(s.entity, s.incarnation, s.process.pid, s.gpus) for s in survivors.values()
+        )
+        self._unmet = {EntityLife(each.entity, each.incarnation) for each in found}
+        self._feed(replace(started, found=found, dead=dead))
+        for each in inherited:
+            if isinstance(each, Survivor):
+                self._watch(each, survivors[each.entity] is not each)
+        # Children of a supervisor that was this process may have died before we took signals.
+        self._take_signals({signal.SIGCHLD})
+
+    def _watch(self, survivor: Survivor, is_twin: bool) -> None:
+        life = EntityLife(survivor.entity, survivor.incarnation)
+        if is_twin:
+            self._twins.add(life)
+        if not self._children.claim_if_ours(survivor.process, life):
+            pidfd = self._children.watch_foreign(survivor.process, life)
+            if pidfd is None:
+                self._end(Ended(life, survivor.process.pid, None, None), life)
+                return
             self._pidfds.add(pidfd)
+        if is_twin:
+            self._children.kill(life)
 
     def _end(self, ended: Ended, life: EntityLife) -> None:
-        self._feed(self._performer.died(ended, life))
+        self._unmet.discard(life)
+        died = self._performer.died(ended, life)
+        if life in self._twins:
+            self._twins.discard(life)
+            self._feed(events.FoundDead(life.entity, life.incarnation, died.estate))
+        else:
+            self._feed(died)
 
     def _feed(self, event: events.Event) -> None:
         """One event, and whatever comes of it at once."""
@@ -271,7 +306,7 @@ class Loop:
             before, now = self.fleet, time.monotonic()
             self.fleet, batch = decide(before, present, now)
             self._tally.count(before, present, self.fleet, batch, now)
-            obstacle = self._performer.prepare(batch, self.fleet.incarnations)
+            obstacle = self._performer.prepare(batch, self.fleet)
             for action in sorted(batch, key=_may_wait):
                 waiting += self._performer.perform(action, obstacle)
         self._due = self._deadline()

@@ -1,8 +1,9 @@
 """The actions of the core, performed. Each is I/O and nothing else; what comes of it at once is returned as
 events."""
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import structlog
 
@@ -12,8 +13,11 @@ from temporal_fleet.protocol.helpers import FindClosed
 from temporal_fleet.protocol.messages import Drain, Quiet, Welcome
 from temporal_fleet.protocol.spec import EntitySpec
 from temporal_fleet.supervisor.core import actions, events
+from temporal_fleet.supervisor.core.books import must_be_kept_before
 from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life
+from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.shell.announcer import Announcer
+from temporal_fleet.supervisor.shell.books_file import BooksFile
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife
 from temporal_fleet.supervisor.shell.confinement import named
@@ -42,6 +46,7 @@ class Performer:
         self,
         *,
         run: OwnedRunDirectory,
+        books: BooksFile,
         children: Children,
         helpers: Helpers,
         bus: Bus,
@@ -55,6 +60,7 @@ class Performer:
         supervisor_pid: int,
     ) -> None:
         self._run = run
+        self._books = books
         self._children = children
         self._helpers = helpers
         self._bus = bus
@@ -66,20 +72,33 @@ class Performer:
         self._make_spec = make_spec
         self._settings = settings
         self._pid = supervisor_pid
+        self._term = os.urandom(8).hex()
         self._dumps: dict[EntityLife, Dump] = {}
         """Where in its stacks file the dump begins that we asked a life for."""
         self.finished = False
 
-    def prepare(self, batch: tuple[actions.Action, ...], incarnations: Mapping[str, int]) -> str:
+    def prepare(self, batch: tuple[actions.Action, ...], fleet: Fleet) -> str:
         """Before a batch of actions: what must be on disk before it. Why it must not fork; empty: it may."""
-        if not any(isinstance(action, actions.Fork) for action in batch):
+        if not must_be_kept_before(batch):
             return ""
         try:
-            self._run.write_incarnations(incarnations)
+            self._books.keep(fleet)
         except OSError as error:
             # An incarnation that is not persisted could come again: nobody is forked with it.
-            return f"{self._run.paths.incarnations} cannot be written, so nobody is forked: {error.strerror}"
+            return f"{self._run.paths.books} cannot be written, so nobody is forked: {error.strerror}"
         return ""
+
+    def welcome(self, entity: str, incarnation: int) -> None:
+        self._bus.send(
+            Welcome(
+                entity=entity,
+                incarnation=incarnation,
+                supervisor_pid=self._pid,
+                term=self._term,
+                log_level=self._settings.log_level,
+                log_files=self._settings.log_files(entity),
+            )
+        )
 
     def perform(self, action: actions.Action, obstacle: str) -> list[events.Event]:
         """`obstacle`: what `prepare` said of its batch."""
@@ -92,15 +111,7 @@ class Performer:
                     return [events.ForkRefused(action.entity, action.incarnation, reason)]
                 return self._helpers.fork(action.fork_server, spec)
             case actions.Welcome():
-                self._bus.send(
-                    Welcome(
-                        entity=action.entity,
-                        incarnation=action.incarnation,
-                        supervisor_pid=self._pid,
-                        log_level=self._settings.log_level,
-                        log_files=self._settings.log_files(action.entity),
-                    )
-                )
+                self.welcome(action.entity, action.incarnation)
             case actions.TellDrain():
                 self._bus.send(Drain(entity=action.entity, incarnation=action.incarnation))
             case actions.TellQuiet():

@@ -145,6 +145,7 @@ def _entity(
         gpus=entity.gpus,
         pollers=current.pollers if current else 0,
         heartbeat_age_s=heartbeats.age(entity, now),
+        adopted=entity.adopted,
     )
 
 

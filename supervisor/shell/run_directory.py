@@ -1,4 +1,4 @@
-"""The run directory while we own it: its lock, the persisted incarnations, the black boxes found in it.
+"""The run directory while we own it: its lock, the black boxes found in it.
 
 Which file stands where is in protocol.rundir.
 """
@@ -7,11 +7,10 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import psutil
 import structlog
 
@@ -97,10 +96,10 @@ class OwnedRunDirectory:
     def users(self) -> set[int]:
         """The user ids, other than ours, of those that entities of earlier supervisors ran as."""
         found = set()
-        for _, _, path in self._boxes():
+        for entity, incarnation in self.lives():
             # One that finds its place taken removes its box, and leaves.
             with contextlib.suppress(FileNotFoundError):
-                found.add(path.stat().st_uid)
+                found.add(self.paths.blackbox(entity, incarnation).stat().st_uid)
         return found - {os.geteuid()}
 
     def let_in(self) -> None:
@@ -132,42 +131,19 @@ class OwnedRunDirectory:
         locked = os.fstat(self._lock)
         return (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino)
 
-    def incarnations(self) -> dict[str, int]:
-        """The last incarnation of each entity id: of the file, and of any black box that is newer."""
-        try:
-            known = msgspec.json.decode(self.paths.incarnations.read_bytes(), type=dict[str, int])
-        except FileNotFoundError:
-            known = {}
-        except OSError as error:
-            raise RunDirectoryTaken(f"{self.paths.incarnations} cannot be read: {error.strerror}") from error
-        except msgspec.DecodeError as error:
-            # Torn only by a disk that failed; the black boxes of what may live still tell.
-            raise RunDirectoryTaken(
-                f"{self.paths.incarnations} is damaged ({error}); "
-                "when no entity of this fleet runs any more, remove it"
-            ) from error
-        for entity, incarnation, _ in self._boxes():
-            known[entity] = max(incarnation, known.get(entity, 0))
-        return known
-
-    def write_incarnations(self, incarnations: Mapping[str, int]) -> None:
-        """Atomically; before any fork that uses them.
-
-        Raises OSError, and what was written before stands.
-        """
-        draft = self.paths.incarnations.with_suffix(".new")
-        try:
-            draft.write_bytes(msgspec.json.encode(dict(incarnations)))
-            draft.rename(self.paths.incarnations)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
+    def lives(self) -> Iterator[tuple[str, int]]:
+        """Every life that has a black box: entity id and incarnation."""
+        for path in self.paths.entities.glob("*.blackbox"):
+            entity, _, incarnation = path.stem.rpartition(".")
+            pool, _, ordinal = entity.rpartition("-")
+            if pool and ordinal.isdecimal() and incarnation.isdecimal():
+                yield entity, int(incarnation)
 
     def inherited(self) -> list[Survivor | Deceased]:
         """The entities of earlier supervisors, living and dead. Black boxes that are none are removed; one
         that cannot be read now stays for the next start, as whether its process lives is not known."""
         found: list[Survivor | Deceased] = []
-        for entity, incarnation, _ in sorted(self._boxes()):
+        for entity, incarnation in sorted(self.lives()):
             try:
                 contents = self.blackbox(entity, incarnation)
             except OSError:
@@ -219,13 +195,6 @@ class OwnedRunDirectory:
         tries again where this fails."""
         for path in (self.paths.blackbox(entity, incarnation), self.paths.stacks(entity, incarnation)):
             _remove(path)
-
-    def _boxes(self) -> Iterator[tuple[str, int, Path]]:
-        for path in self.paths.entities.glob("*.blackbox"):
-            entity, _, incarnation = path.stem.rpartition(".")
-            pool, _, ordinal = entity.rpartition("-")
-            if pool and ordinal.isdecimal() and incarnation.isdecimal():
-                yield entity, int(incarnation), path
 
 
 def _refuse_shared(parent: Path) -> None:

@@ -17,6 +17,7 @@ from temporal_fleet.supervisor.core.events import Started
 from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.shell import log, reports
 from temporal_fleet.supervisor.shell.announcer import Announcer
+from temporal_fleet.supervisor.shell.books_file import BooksFile
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children, become_subreaper
 from temporal_fleet.supervisor.shell.configuration import Configuration
@@ -74,7 +75,8 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     notifier = Notifier(os.environ, heartbeats.cached)
     try:
         dev_server = _dev_server(config, run.paths)
-        incarnations = run.incarnations()
+        kept = BooksFile(run)
+        known = kept.load()
     except (DevServerImpossible, RunDirectoryTaken) as error:
         raise CannotStart(str(error)) from error
     become_subreaper()
@@ -107,7 +109,8 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     evictions = Evictions(bus, control, announcer, heartbeats)
     suspects = SuspectsFile(config.fleet.state_dir)
     loop = Loop(
-        Fleet(embedded=dev_server is not None, incarnations=incarnations),
+        Fleet(embedded=dev_server is not None),
+        books=kept,
         wakeup=wakeup,
         bus=bus,
         control=control,
@@ -142,6 +145,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     settings = LiveSettings(configuration, bus, children, helpers)
     performer = Performer(
         run=run,
+        books=kept,
         children=children,
         helpers=helpers,
         bus=bus,
@@ -164,7 +168,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         python=sys.version.split()[0],
     )
     try:
-        begun = Started(configuration.pools(), configuration.budget(), suspects.load(), settings.http)
+        begun = Started(configuration.pools(), configuration.budget(), suspects.load(), settings.http, known)
         loop.run(performer, requests, begun, run.inherited())
         children.kill_everything()
     except BaseException:

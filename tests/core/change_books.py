@@ -24,15 +24,37 @@ class ChangeBooks:
     ids: dict[str, int] = field(default_factory=dict)
     configs: dict[int, Mapping[str, Pool]] = field(default_factory=dict)
     """Of each generation."""
+    told: set[str] = field(default_factory=set)
+    """Requests of which anybody was told more than that they are under way."""
+
+    def of_next_supervisor(self) -> "ChangeBooks":
+        return ChangeBooks(self.seen, self.orders, self.ids, told=self.told)
+
+    def _go_on(self, after: Fleet) -> None:
+        """What anybody was told of is in the ledger; nothing is under way any more."""
+        there = {order.request: order for order in after.changes}
+        for request, order in there.items():
+            state = self.orders.get(request, OrderState.IMPORTING)
+            assert not order.is_open, f"{order}: nobody carries it out"
+            assert state in _AFTER or order.state is state, f"{order} was {state}"
+            self.seen["interrupted"] += state in _AFTER
+            self.ids[request] = order.id
+        lost = [name for name, state in self.orders.items() if state in _AFTER and name not in there]
+        assert not self.told.intersection(lost), f"{lost} are lost"
+        self.orders = {name: there[name].state if name in there else s for name, s in self.orders.items()}
+        for name in lost:
+            del self.orders[name], self.ids[name]
 
     def check(
         self, before: Fleet, event: events.Event, after: Fleet, actions: tuple[act.Action, ...]
     ) -> None:
+        if isinstance(event, events.Started):
+            self._go_on(after)
         request = getattr(event, "request", None)
         if request is not None:
             assert request not in self.orders
             self.orders[request] = OrderState.IMPORTING
-            self.ids[request] = len(self.ids) + 1
+            self.ids[request] = max(self.ids.values(), default=0) + 1
         told = [a for a in actions if isinstance(a, act.Accept | act.Reject | act.Converged | act.Failed)]
         answered = {answer.request for answer in told}
         for answer in told:
@@ -47,6 +69,7 @@ class ChangeBooks:
 
     def _book(self, action: act.Accept | act.Reject | act.Converged | act.Failed, after: Fleet) -> None:
         before = self.orders[action.request]
+        self.told.add(action.request)
         assert action.change == self.ids[action.request], f"{action} is of another change"
         match action:
             case act.Accept():
@@ -90,6 +113,12 @@ class ChangeBooks:
             assert generation is not None
             assert accepted or after.generation == generation
             assert accepted or after.pools == self.configs[generation], "it was not taken back wholly"
+        elif isinstance(event, events.HelperReady) and after.epoch > before.epoch and not accepted:
+            # Who was adopted was forked from other code.
+            self.seen["other code"] += 1
+            versions = {name: pool.digest for name, pool in before.pools.items()}
+            assert {name: pool.digest for name, pool in after.pools.items()} == versions
+            self.configs[after.generation] = after.pools
         elif not accepted:
             assert after.pools == before.pools, "the config changed, and no change was accepted"
             assert after.generation == before.generation

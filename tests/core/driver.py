@@ -1,10 +1,10 @@
 """Tells a core what happens, one event at a time, in the words of a test."""
 
-from collections.abc import Mapping
 from typing import TypeVar
 
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core.books import NO_BOOKS, Books
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
 from temporal_fleet.supervisor.core.fleet import Entity, Fleet, HelperKey, HelperKind, HelperState, Pool
 from temporal_fleet.supervisor.core.states import State
@@ -18,15 +18,21 @@ class Driver:
         self,
         *pools: Pool,
         embedded: bool = False,
-        incarnations: Mapping[str, int] | None = None,
+        books: Books = NO_BOOKS,
+        found: tuple[events.Found, ...] = (),
+        dead: tuple[events.FoundDead, ...] = (),
+        now: float = 1000.0,
+        in_place: bool = False,
         budget: int | None = None,
     ) -> None:
-        self.now = 1000.0
-        self.fleet = Fleet(embedded=embedded, incarnations=incarnations or {})
+        self.now = now
+        self.fleet = Fleet(embedded=embedded)
         self.last: tuple[act.Action, ...] = ()
         """What the last event brought about."""
         self.all: list[act.Action] = []
-        self.tell(events.Started(by_name(*pools), budget))
+        self.tell(
+            events.Started(by_name(*pools), budget, books=books, found=found, dead=dead, in_place=in_place)
+        )
 
     # What happens
 

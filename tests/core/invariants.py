@@ -2,6 +2,7 @@
 actions alone where that is possible, so that a wrong core cannot vouch for itself."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from temporal_fleet.protocol.exits import Verdict
@@ -26,7 +27,7 @@ from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool
 from tests.core.change_books import ChangeBooks
 from tests.core.liveness_books import LivenessBooks
 from tests.core.memory_books import MemoryBooks
-from tests.core.recovery_books import RecoveryBooks, is_explained, meaning
+from tests.core.recovery_books import RecoveryBooks, is_explained, meaning, never_began
 
 _DEAD = {State.WAITING, State.BACKOFF, State.STOPPED, State.FAILED}
 _WITHIN_A_LIFE = {
@@ -111,9 +112,13 @@ class Invariants:
         self.liveness = LivenessBooks(self.seen)
         self.changes = ChangeBooks(self.seen)
 
-    def of_next_supervisor(self) -> "Invariants":
+    def of_next_supervisor(self, boxes: Collection[estate.Life]) -> "Invariants":
+        """`boxes`: the lives whose black boxes are there."""
         following = Invariants(incarnations=self.incarnations, seen=self.seen)
-        following.recoveries = self.recoveries.of_next_supervisor()
+        following.recoveries = self.recoveries.of_next_supervisor(boxes)
+        if not self.finished:
+            # A fleet that stopped left nothing of its changes.
+            following.changes = self.changes.of_next_supervisor()
         return following
 
     def check(
@@ -162,16 +167,18 @@ class Invariants:
     ) -> None:
         self._clear_records(before, event, after, now)
         match event:
-            case events.Found(name, incarnation, _, gpus):
-                self.lives[name] = Life(
-                    incarnation, after.entities[name].pool, "", None, 0, gpus, ordered=True
-                )
-                self.incarnations[name] = max(incarnation, self.incarnations.get(name, 0))
+            case events.Started():
+                self._book_adoption(event, after, actions)
             case events.BecameReady(name, incarnation):
                 life = self.lives.get(name)
                 entity = before.entities.get(name)
                 if life and entity and life.incarnation == incarnation and entity.state is State.STARTING:
                     life.ready_at = now
+            case events.LeftByItself(name, incarnation, _, True):
+                # By an earlier supervisor, or for want of one.
+                place = before.entities.get(name)
+                if place and place.is_live and place.incarnation == incarnation:
+                    self._book_order(before, name)
             case events.Died(name, incarnation):
                 if (life := self.lives.get(name)) and life.incarnation == incarnation:
                     del self.lives[name]
@@ -181,8 +188,6 @@ class Invariants:
                     self._book_death(before, after, event, life, now)
                     if name not in after.entities:
                         del self.records[name]
-            case events.FoundDead(name, incarnation):
-                self.incarnations[name] = max(incarnation, self.incarnations.get(name, 0))
             case events.ForkRefused(name, incarnation):
                 entity = before.entities.get(name)
                 if (life := self.lives.get(name)) and life.incarnation == incarnation and entity:
@@ -203,6 +208,43 @@ class Invariants:
                 for record in self.records.values():
                     if record.awaits_cluster:
                         record.not_before = now
+
+    def _book_adoption(self, event: events.Started, after: Fleet, actions: tuple[act.Action, ...]) -> None:
+        """Whoever lives is in its place as it was, and nobody else; from here on the books go by that."""
+        told = {action.entity for action in actions if isinstance(action, act.TellDrain)}
+        for found in event.found:
+            place = after.entities[found.entity]
+            known = event.books.entities.get(found.entity)
+            assert (place.incarnation, place.pid) == (found.incarnation, found.pid)
+            assert known is not None, f"{found} was forked, and is in no books"
+            assert place.adopted
+            assert place.state is known.state or found.entity in told, f"{known} became {place}"
+            counted = place.restarts, place.streak, place.crashes, place.last_exit, place.forked_at
+            assert counted == (known.restarts, known.streak, known.crashes, known.last_exit, known.forked_at)
+            self.lives[found.entity] = Life(
+                place.incarnation,
+                place.pool,
+                place.version,
+                None,
+                0,
+                found.gpus,
+                ordered=known.leaving in {Leaving.ORDERED, Leaving.STUCK},
+                ready_at=place.ready_at,
+            )
+            self.seen[f"adopted {place.state.value}"] += 1
+        assert {e.id for e in after.entities.values() if e.is_live} == {f.entity for f in event.found}
+        for entity in after.entities.values():
+            waits = entity.deadline if entity.state is State.BACKOFF and entity.deadline is not None else 0.0
+            ended = entity.last_exit
+            self.records[entity.id] = Record(
+                list(entity.crashes),
+                entity.streak,
+                waits,
+                entity.state is State.BACKOFF and ended is not None and ended.meaning is Verdict.CLUSTER,
+            )
+        self.may_fail |= {e.id for e in event.books.entities.values() if e.state is State.FAILED}
+        for dead in event.dead:
+            self.incarnations[dead.entity] = max(dead.incarnation, self.incarnations.get(dead.entity, 0))
 
     def _clear_records(self, before: Fleet, event: events.Event, after: Fleet, now: float) -> None:
         """A place begins anew when it goes, when its version changes, when it is restarted by name."""
@@ -226,13 +268,17 @@ class Invariants:
         record.awaits_cluster = False
         place = before.entities[event.entity]
         pool = before.pools.get(life.pool)
-        means = meaning(event)
-        if place.pid is None and event.code is None and event.signal is None:
+        means = meaning(place, event)
+        if never_began(place, event):
             self.seen["never was"] += 1
             record.crashes, record.streak, record.not_before = [], 0, now
             return
         blocked = _cluster_is_down(before) and life.ready_at is None
-        late = blocked and place.leaving is not None and place.leaving.value == "not ready in time"
+        unknown = event.code is None and event.signal is None
+        self.seen["adopted death"] += unknown
+        late = blocked and (
+            unknown or (place.leaving is not None and place.leaving.value == "not ready in time")
+        )
         # A change that it speaks against may be taken back in this very decision.
         now_wanted = after.pools[life.pool].version if life.pool in after.pools else None
         outdated = pool is None or not life.version == pool.version == now_wanted
@@ -290,7 +336,7 @@ class Invariants:
 
     def _must_be(self, after: Fleet, event: events.Died, state: State) -> None:
         place = after.entities.get(event.entity)
-        assert place is None or place.state is state, f"{event} leaves {place.state}, not {state}"
+        assert place is None or place.state is state, f"{event} leaves {place}, not {state}"
         if state is State.FAILED:
             self.may_fail.add(event.entity)
 
@@ -427,7 +473,7 @@ class Invariants:
         )
         for name in before.entities.keys() | after.entities.keys():
             old, new = before.entities.get(name), after.entities.get(name)
-            if old is new or isinstance(event, events.Found):
+            if old is new or isinstance(event, events.Started):
                 continue
             forked = new is not None and (name, new.incarnation) in forks
             if old is not None and old.is_live and ended != (name, old.incarnation):
@@ -440,6 +486,7 @@ class Invariants:
                     old is None
                     or old.state not in {State.STOPPED, State.FAILED}
                     or (after.generation != before.generation or _restarts(event, name))
+                    or (isinstance(event, events.HelperReady) and after.epoch > before.epoch)
                 ), f"{name} rises from {old.state}"
             elif old is not None and not old.is_live and new is not None:
                 assert (old.state, new.state) in _BETWEEN_LIVES, f"{name}: {old.state} to {new.state}"

@@ -28,6 +28,9 @@ class LivenessBooks:
                 self.answers_since = now if reachable and not refused else None
             case events.Stalled():
                 self.answers_since = None if self.answers_since is None else now
+        if isinstance(event, events.Started):
+            # Decided by an earlier supervisor, and remembered.
+            return
         for place in after.entities.values():
             old = before.entities.get(place.id)
             replaced = place.recycle.startswith(REASONS) and not (old and old.recycle)

@@ -35,6 +35,11 @@ class MemoryBooks:
         self, before: Fleet, event: events.Event, after: Fleet, actions: tuple[act.Action, ...], now: float
     ) -> None:
         self._only_who_is_ready_is_under_pressure(after)
+        if isinstance(event, events.Started):
+            # Decided by an earlier supervisor, and remembered.
+            places = after.entities.values()
+            self.recycled = {e.id: e.recycled_at for e in places if e.recycled_at is not None}
+            return
         readings = {r.entity: r for r in event.readings} if isinstance(event, events.Measured) else {}
         for reading in readings.values():
             self._note(after, reading)

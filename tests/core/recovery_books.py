@@ -2,6 +2,7 @@
 files go once and not before, nobody is condemned without the deaths. Kept in books of its own."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from temporal_fleet.protocol.exits import Verdict, verdict
@@ -12,6 +13,7 @@ from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life, Suspect
 from temporal_fleet.supervisor.core.fleet import AGENT, Entity, Fleet, HelperState, Leaving, Phase
 from temporal_fleet.supervisor.core.poison import KEPT, WINDOW
 from temporal_fleet.supervisor.core.recoveries import LAST_WAIT, OVERDUE_AFTER
+from temporal_fleet.supervisor.core.states import State
 
 _ON_ITS_OWN = {Verdict.CLUSTER, Verdict.HOST, Verdict.PROGRAM}
 
@@ -30,14 +32,15 @@ class RecoveryBooks:
     waits_since: float | None = None
     """The fleet stops, and waits for nothing else."""
 
-    def of_next_supervisor(self) -> "RecoveryBooks":
-        return RecoveryBooks(self.seen, forgotten=self.forgotten, deaths=self.deaths)
+    def of_next_supervisor(self, boxes: Collection[Life]) -> "RecoveryBooks":
+        """`boxes`: the lives whose black boxes are there, as some are that were to be forgotten."""
+        return RecoveryBooks(self.seen, forgotten=self.forgotten - set(boxes), deaths=self.deaths)
 
     def died(self, before: Fleet, after: Fleet, event: events.Died, ordered: bool) -> bool:
         """A life that was in the books is over. Whether its files may go at once."""
         place = before.entities[event.entity]
         life = Life(event.entity, event.incarnation)
-        if place.pid is None and event.code is None and event.signal is None:
+        if never_began(place, event):
             return True
         self._book_evidence(before, after, event, ordered)
         if not _is_needed(place, event):
@@ -53,10 +56,8 @@ class RecoveryBooks:
     ) -> None:
         """After `died`, where there was one."""
         match event:
-            case events.FoundDead(name, incarnation, estate) if estate != NOTHING:
-                self.seen["found dead"] += 1
-                self.open[Life(name, incarnation)] = 0
-                assert after.incarnations[name] >= incarnation
+            case events.Started():
+                self._book_dead(event, after)
             case events.Recovered(life) if life in self.open:
                 del self.open[life]
                 assert act.Forget(life) in actions, f"{life} is recovered, and its files stay"
@@ -71,7 +72,7 @@ class RecoveryBooks:
                 case act.Forget(life):
                     assert life not in self.forgotten, f"{life} is forgotten twice"
                     assert life not in self.open, f"{life} is forgotten before it was recovered"
-                    ends = events.Died | events.FoundDead | events.Recovered | events.ForkRefused
+                    ends = events.Died | events.Started | events.Recovered | events.ForkRefused
                     assert isinstance(event, ends), f"{action} after {event}"
                     self.forgotten.add(life)
                     self.unheard.pop(life, None)
@@ -90,6 +91,19 @@ class RecoveryBooks:
         assert self.open.keys() == after.recoveries.keys(), f"{self.open}, and not {after.recoveries}"
         self._whoever_can_be_recovered_is(after)
         self._suspects_are_saved(before, event, after, actions)
+
+    def _book_dead(self, event: events.Started, after: Fleet) -> None:
+        known = {recovery.life: recovery for recovery in event.books.recoveries}
+        for dead in event.dead:
+            life = Life(dead.entity, dead.incarnation)
+            assert after.incarnations[dead.entity] >= dead.incarnation
+            if dead.estate == NOTHING:
+                continue
+            self.seen["found dead"] += 1
+            self.open[life] = 0
+            if before := known.get(life):
+                self.seen["recovery goes on"] += 1
+                assert after.recoveries[life].verdicts == before.verdicts
 
     def is_silent(self, now: float) -> bool:
         """Whether the agent owes a word for too long."""
@@ -127,8 +141,10 @@ class RecoveryBooks:
 
     def _book_evidence(self, before: Fleet, after: Fleet, event: events.Died, ordered: bool) -> None:
         place = before.entities[event.entity]
-        crash = meaning(event) is Verdict.CRASH
-        overdue = place.leaving is Leaving.ITSELF and event.signal == "SIGKILL"
+        unready = place.ready_at is None and (before.cluster.reachable is False or before.cluster.refused)
+        unknown = event.code is None and event.signal is None
+        crash = meaning(place, event) is Verdict.CRASH and not (unknown and unready)
+        overdue = place.leaving is Leaving.ITSELF and (event.signal == "SIGKILL" or unknown)
         several = len({held.key for held in event.estate.activities}) > 1
         vague = several and place.leaving in {Leaving.HUNG, Leaving.TOO_LARGE}
         innocent = place.leaving is Leaving.NO_SLOT_LEFT
@@ -166,10 +182,21 @@ def is_explained(before: Fleet, after: Fleet, event: events.Died) -> bool:
     return pool is not None and any(suspect.deaths >= pool.poison_after for suspect in known)
 
 
-def meaning(event: events.Died) -> Verdict:
+def never_began(place: Entity, event: events.Died) -> bool:
+    """Nobody knows how it ended, and nothing tells that it ever worked."""
+    if event.code is not None or event.signal is not None:
+        return False
+    newborn = place.adopted and place.state is State.STARTING and event.estate == NOTHING
+    return place.pid is None or newborn
+
+
+def meaning(place: Entity, event: events.Died) -> Verdict:
     """Of one that drained nothing is left; who leaves something did not."""
     if event.signal is not None:
         return Verdict.CRASH
+    if event.code is None:
+        began = place.ready_at is not None or place.leaving is not None
+        return Verdict.LEFT if began and event.estate == NOTHING else Verdict.CRASH
     means = verdict(event.code)
     return Verdict.CRASH if means is Verdict.LEFT and event.estate != NOTHING else means
 
@@ -181,6 +208,6 @@ def _in_hand(estate: Estate) -> set[SuspectKey]:
 def _is_needed(place: Entity, event: events.Died) -> bool:
     if event.estate == NOTHING:
         return False
-    if meaning(event) in _ON_ITS_OWN and place.ready_at is None:
+    if meaning(place, event) in _ON_ITS_OWN and place.ready_at is None:
         return event.estate != Estate(connected=True)
     return True

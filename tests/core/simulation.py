@@ -263,6 +263,12 @@ def hear_the_past(world: World) -> None:
     world.deliver(make())
 
 
+def kill_supervisor(world: World) -> None:
+    """In the middle of what it does next; the next one finds the same file."""
+    if not world.finished:
+        world.dies_within = world.random.randrange(6)
+
+
 def break_program(world: World) -> None:
     world.broken ^= {world.random.choice(("r1", "r2", "r3"))}
 
@@ -332,6 +338,7 @@ OPERATIONS: dict[Callable[[World], None], int] = {
     flap_cluster: 1,
     stall: 2,
     wait: 10,
+    kill_supervisor: 3,
     hear_the_past: 20,
     break_program: 2,
     break_code: 2,
@@ -354,12 +361,14 @@ def come_to_rest(world: World) -> None:
         if helper.key == AGENT and helper.hung:
             world.kill_helper(helper)
     world.turn_cluster(ClusterIs.UP)
+    if world.dies_within is not None:
+        world.succeed()
     for place in tuple(world.fleet.entities.values()):
         # A quiet one keeps its GPUs, and another may wait for them for ever.
         if place.state is State.QUIET and place.gpus:
             world.request(partial(events.RestartRequested, target=place.id))
     _settle(world)
-    if not _all_work(world.fleet):
+    if not _all_work(world.fleet) or fleet_state(world.fleet)[0] is not FleetState.RUNNING:
         world.invariants.seen["rest with places given up"] += 1
         world.request(lambda name: events.RestartRequested(name, None))
         _settle(world)
@@ -394,6 +403,8 @@ def _settle(world: World) -> None:
 
 def come_to_an_end(world: World, now: bool) -> None:
     """Told to stop, in whatever state and with whatever faults: it ends, and nothing is left."""
+    if world.dies_within is not None:
+        world.succeed()
     world.deliver(events.StopRequested(now))
     until = world.now + REST_WITHIN
     while not world.finished:
@@ -417,8 +428,8 @@ def run(seed: int, limit: int) -> World:
         ending = random.random()
         if ending < 0.5:
             come_to_rest(world)
-        elif ending < 0.8:
-            if ending < 0.65:
+        elif ending < 0.7:
+            if ending < 0.6:
                 come_to_rest(world)
             world.lose_supervisor(with_entities=random.choice((0.0, 0.3, 1.0)))
             world.start(random_pools(random))

@@ -5,11 +5,12 @@ from hypothesis import strategies as st
 
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core.books import books
 from temporal_fleet.supervisor.core.fleet import Entity, Gpus, Rollout
 from temporal_fleet.supervisor.core.gpus import allotted, why_it_waits
 from temporal_fleet.supervisor.core.states import LIVE, State
 from temporal_fleet.supervisor.core.view import entity_reason, pool_reason
-from tests.core.driver import up
+from tests.core.driver import Driver, up
 from tests.core.pools import by_name, make_pool
 
 indices = st.lists(st.integers(0, 9), unique=True).map(tuple)
@@ -78,10 +79,15 @@ def test_a_roll_without_a_gpu_to_spare_goes_on_as_each_is_given_back() -> None:
     assert any(isinstance(action, act.Converged) for action in driver.all)
 
 
-def test_a_survivor_keeps_its_own_until_it_is_gone() -> None:
-    driver = up(make_pool("orders", 1, gpus=Gpus(1, (0, 1))))
-    driver.tell(events.Found("old-1", 5, 77, (1,)))
-    driver.tell(events.ScaleRequested("r", {"orders": 2}))
+def test_an_adopted_one_keeps_its_own_until_it_is_gone() -> None:
+    before = up(make_pool("orders", 1, gpus=Gpus(1, (0, 1))))
+    driver = Driver(
+        make_pool("orders", 2, gpus=Gpus(1, (0, 1))),
+        books=books(before.fleet),
+        found=(events.Found("orders-1", 1, 11, (0,)), events.Found("old-1", 5, 77, (1,))),
+    )
+    driver.prepare()
+    assert driver.entity("orders-1").gpus == (0,)
     assert driver.entity("orders-2").state is State.WAITING
     driver.die("old-1", code=0)
     assert driver.entity("orders-2").gpus == (1,)

@@ -207,32 +207,6 @@ def test_one_that_a_live_fork_server_never_announces_costs_that_fork_server() ->
     assert driver.did(act.Kill) == [act.Kill("orders-1", 1, None)]
 
 
-def test_a_survivor_keeps_its_place_until_it_is_gone() -> None:
-    driver = Driver(make_pool("orders", 1), incarnations={"orders-1": 6})
-    driver.tell(events.Found("orders-1", 5, 77))
-    assert driver.did(act.TellDrain) == [act.TellDrain("orders-1", 5)]
-    driver.prepare()
-    assert not [action for action in driver.all if isinstance(action, act.Fork)]
-    driver.tell(events.Died("orders-1", 5, None, None))
-    assert [(fork.entity, fork.incarnation) for fork in driver.did(act.Fork)] == [("orders-1", 7)]
-
-
-def test_a_survivor_that_will_not_go_is_killed() -> None:
-    driver = Driver(make_pool("orders", 1, drain=30.0))
-    driver.tell(events.Found("orders-1", 5, 77))
-    driver.prepare()
-    driver.wait(35.1)
-    assert act.Kill("orders-1", 5, 77) in driver.all
-
-
-@pytest.mark.parametrize("name", ["gone-3", "weird", "-", "gone-x"])
-def test_a_survivor_of_no_pool_drains_and_its_place_goes_with_it(name: str) -> None:
-    driver = Driver(make_pool("orders", 1))
-    driver.tell(events.Found(name, 5, 77))
-    driver.tell(events.Died(name, 5, None, None))
-    assert list(driver.fleet.entities) == ["orders-1"]
-
-
 def quiet(driver: Driver, name: str) -> None:
     driver.tell(events.QuietRequested(f"quiet {name}", name))
 

@@ -6,7 +6,7 @@ elsewhere (chaos); what the core must hold to is checked elsewhere (invariants).
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
 from random import Random
@@ -15,6 +15,7 @@ from typing import Any
 from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
+from temporal_fleet.supervisor.core.books import NO_BOOKS, Books, books, must_be_kept_before
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
 from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life, Suspect
 from temporal_fleet.supervisor.core.fleet import (
@@ -150,7 +151,12 @@ class World:
     """The black boxes of the dead that were not forgotten."""
     saved: tuple[Suspect, ...] = ()
     """What the state directory knows."""
+    books: Books = NO_BOOKS
+    """What the run directory knows."""
     supervisors: int = 0
+    dies_within: int | None = None
+    """After so many more actions the supervisor is killed, in the middle of what it does."""
+    is_dead: bool = False
     finished: bool = False
     fleet: Fleet = field(init=False)
     invariants: Invariants = field(init=False)
@@ -173,6 +179,8 @@ class World:
 
     def step(self) -> bool:
         """The next thing that happens anywhere; False when nothing ever will."""
+        if self.is_dead:
+            self.succeed()
         due = next_deadline(self.fleet)
         if self._heap and (due is None or self._heap[0][0] <= due):
             moment, _, happening, arguments = heapq.heappop(self._heap)
@@ -195,20 +203,20 @@ class World:
     def start(self, pools: dict[str, Pool]) -> None:
         """A supervisor starts, and finds what an earlier one left behind."""
         self.supervisors += 1
-        http = self.random.choice(ADDRESSES)
-        self.deliver(events.Started(pools, self.random.choice(BUDGETS), self.saved, http))
-        finds: list[events.Event] = [
-            events.Found(process.entity, process.incarnation, process.pid, process.gpus)
-            for process in self.living()
-        ]
-        finds += [events.FoundDead(life.entity, life.incarnation, box) for life, box in self.boxes.items()]
-        self.random.shuffle(finds)
-        for found in finds:
-            self.deliver(found)
+        found = [events.Found(p.entity, p.incarnation, p.pid, p.gpus) for p in self.living()]
+        dead = [events.FoundDead(life.entity, life.incarnation, box) for life, box in self.boxes.items()]
+        self.random.shuffle(found)
+        self.random.shuffle(dead)
+        budget, http = self.random.choice(BUDGETS), self.random.choice(ADDRESSES)
         self.after(MEASURED_EVERY, self._measure, self.supervisors)
+        self.deliver(events.Started(pools, budget, self.saved, http, self.books, tuple(found), tuple(dead)))
 
     def lose_supervisor(self, with_entities: float = 0.0) -> None:
-        """SIGKILL of the supervisor: helpers go, entities stay or die with it, what was under way is lost."""
+        """SIGKILL of the supervisor: helpers go, entities stay or die with it. What was under way is lost,
+        but a fork that was may still be done."""
+        for _, _, happening, arguments in tuple(self._heap):
+            if happening == self._ask_for_fork and self._chance(0.5):
+                happening(*arguments)
         for process in self.living():
             if self._chance(with_entities):
                 self._die(process, None, "SIGKILL")
@@ -221,9 +229,18 @@ class World:
             process.connected = False
             self.soon(self._greet, process)
             self.soon(self._beat, process)
-        self.fleet = Fleet(embedded=self.embedded, incarnations=self.fleet.incarnations)
+            if process.doing is Doing.DRAINING:
+                self._drain(process)
+        self.fleet = Fleet(embedded=self.embedded)
         self.finished = False
-        self.invariants = self.invariants.of_next_supervisor()
+        self.dies_within, self.is_dead = None, False
+        self.invariants = self.invariants.of_next_supervisor(self.boxes)
+
+    def succeed(self) -> None:
+        """The next supervisor, with the same file."""
+        pools = {name: replace(pool, epoch=0, turn=0) for name, pool in self.fleet.pools.items()}
+        self.lose_supervisor()
+        self.start(pools)
 
     def request(self, make: Callable[[str], events.Event]) -> str:
         name = f"request-{next(self._requests)}"
@@ -231,13 +248,25 @@ class World:
         return name
 
     def deliver(self, event: events.Event) -> None:
+        if self.is_dead:
+            return
         # Readings come by themselves, and most of them change nothing.
         self.delivered += not isinstance(event, events.Measured)
         before = self.fleet
         self.fleet, actions = decide(before, event, self.now)
         self.invariants.check(before, event, self.fleet, actions, self.now)
+        if must_be_kept_before(actions):
+            self.books = books(self.fleet)
         for action in actions:
+            if self.dies_within == 0:
+                self.is_dead = True
+                return
+            if self.dies_within is not None:
+                self.dies_within -= 1
             self._perform(action)
+        # Else they are written soon, and may be late.
+        if self.dies_within is None or self._chance(0.5):
+            self.books = books(self.fleet)
 
     def living(self) -> list[EntityProcess]:
         return [process for process in self.entities.values() if process.alive]
@@ -463,6 +492,11 @@ class World:
         process.connected = True
         process.known = True
         self._tell_often(events.Greeted(process.entity, process.incarnation, process.pid))
+        if process.doing in {Doing.POLLING, Doing.QUIET} and not process.ours:
+            is_quiet = process.doing is Doing.QUIET
+            self._tell_often(events.BecameReady(process.entity, process.incarnation, is_quiet))
+        elif process.doing is Doing.DRAINING and not process.ours:
+            self._tell_often(events.LeftByItself(process.entity, process.incarnation, "told", told=True))
         if process.doing is Doing.BOOTING:
             self.after(self.random.uniform(0.0, 0.2), self._boot_ends, process)
 

@@ -196,11 +196,11 @@ def test_the_supervisor_while_entities_boot(make: MakeFleet, gates: Gates) -> No
         fleet.kill_supervisor()
         fleet.start()
         found = fleet.wait(lambda s: {e.pid for e in s.entities} == first, what="all are found")
-        assert {e.state for e in found.entities} == {"draining"}
+        assert {e.state for e in found.entities} == {"starting"}
         gates.open("boot")
-        after = fleet.wait(renewed(2), what="the next lives")
-    assert not first & set(pids(after))
-    assert_no_stray(fleet, after)
+        after = fleet.wait_running()
+    assert set(pids(after)) == first
+    assert {(e.incarnation, e.adopted) for e in after.entities} == {(1, True)}
 
 
 def test_the_supervisor_before_a_newborn_could_leave_a_trace(make: MakeFleet, gates: Gates) -> None:

@@ -61,7 +61,7 @@ def test_a_full_disk_forks_nobody_with_an_incarnation_that_is_not_written(
     limits.enter_context(small_disk(tmp_path / "run", 64))
     fleet = make(entities=1, pool=IMPATIENT).start()
     before = fleet.wait_running()
-    written = fleet.run_dir.incarnations.read_bytes()
+    written = fleet.run_dir.books.read_bytes()
     filler = fill(fleet.run_dir.path)
     fleet.edit("entities = 1", "entities = 3")
     fleet.signal(signal.SIGHUP)
@@ -70,10 +70,10 @@ def test_a_full_disk_forks_nobody_with_an_incarnation_that_is_not_written(
         what="the reason is shown",
     )
     assert (
-        f"{fleet.run_dir.incarnations} cannot be written, so nobody is forked: No space left on device"
+        f"{fleet.run_dir.books} cannot be written, so nobody is forked: No space left on device"
         in told.entities[1].reason
     )
-    assert fleet.run_dir.incarnations.read_bytes() == written
+    assert fleet.run_dir.books.read_bytes() == written
     assert set(lives(fleet)) == {"orders-1"}
     filler.unlink()
     after = fleet.wait_running()

@@ -13,6 +13,7 @@ from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.protocol.spec import ClusterSpec
 from temporal_fleet.supervisor.core.estate import NOTHING, Estate
 from temporal_fleet.supervisor.shell.announcer import Announcer
+from temporal_fleet.supervisor.shell.books_file import BooksFile
 from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife
 from temporal_fleet.supervisor.shell.control import Control
@@ -52,6 +53,7 @@ def performer(run: OwnedRunDirectory, context: Context) -> Iterator[Performer]:
     )
     yield Performer(
         run=run,
+        books=BooksFile(run),
         children=children,
         helpers=helpers,
         bus=bus,

@@ -1,7 +1,6 @@
 """The run directory on a real file system, with real processes in its black boxes."""
 
 import os
-import resource
 import shutil
 import stat
 import subprocess
@@ -119,51 +118,6 @@ def test_a_path_that_no_socket_can_have_is_refused(tmp_path: Path) -> None:
         RunDirectory(tmp_path / ("x" * 120))
 
 
-def test_incarnations_outlive_their_supervisor(tmp_path: Path) -> None:
-    with owned(tmp_path / "run") as run:
-        assert run.incarnations() == {}
-        run.write_incarnations({"orders-1": 3, "orders-2": 1})
-    with owned(tmp_path / "run") as run:
-        assert run.incarnations() == {"orders-1": 3, "orders-2": 1}
-
-
-def test_a_black_box_that_is_newer_than_the_file_counts(tmp_path: Path) -> None:
-    with owned(tmp_path / "run") as run:
-        run.write_incarnations({"orders-1": 3, "orders-2": 8})
-        for entity, incarnation in (("orders-1", 5), ("orders-2", 7), ("big-shop-12", 1)):
-            write_box(run, entity, incarnation, identity(os.getpid()))
-        assert run.incarnations() == {"orders-1": 5, "orders-2": 8, "big-shop-12": 1}
-
-
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"orders-1": "many"}', b"[1]", b"\xff\x00"])
-def test_a_damaged_file_of_incarnations_is_not_guessed_at(tmp_path: Path, damage: bytes) -> None:
-    with owned(tmp_path / "run") as run:
-        run.paths.incarnations.write_bytes(damage)
-        with pytest.raises(RunDirectoryTaken, match=r"incarnations.json is damaged.*remove it"):
-            run.incarnations()
-
-
-def test_an_unreadable_file_of_incarnations_is_told(tmp_path: Path) -> None:
-    with owned(tmp_path / "run") as run:
-        run.paths.incarnations.mkdir()
-        with pytest.raises(RunDirectoryTaken, match=r"incarnations.json cannot be read: Is a directory"):
-            run.incarnations()
-
-
-def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
-    with owned(tmp_path / "run") as run:
-        run.write_incarnations({"orders-1": 3})
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
-        try:
-            with pytest.raises(OSError, match="File too large"):
-                run.write_incarnations({"orders-1": 4})
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        assert run.incarnations() == {"orders-1": 3}
-        assert not list(run.paths.path.glob("*.new"))
-
-
 def test_what_others_left_is_found_living_and_dead(tmp_path: Path) -> None:
     alive, dead = shell(SLEEP), shell("exit 0")
     with ended_after(alive), owned(tmp_path / "run") as run:
@@ -269,7 +223,7 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
         for name in ("notes.txt", "orders.blackbox", "orders-x.1.blackbox", "orders-1.x.blackbox"):
             (run.paths.entities / name).write_text("not ours")
         assert run.inherited() == []
-        assert run.incarnations() == {}
+        assert not list(run.lives())
         assert len(list(run.paths.entities.iterdir())) == 4
 
 

@@ -74,23 +74,6 @@ def test_after_sigkill_of_the_supervisor_helpers_go_and_entities_drain(make_flee
     assert not list(fleet.run_dir.entities.glob("*.1.*"))
 
 
-def test_a_new_supervisor_drains_what_it_finds_and_keeps_the_places(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(entities=2, fleet='orphan = "60s"').start()
-    pids = [e.pid for e in fleet.wait_running().entities]
-    survivors = [process for process in fleet.remember_all() if process.pid in pids]
-    fleet.kill_supervisor()
-    fleet.start()
-    after = fleet.wait(
-        lambda s: s.fleet.state == "running" and all(e.incarnation == 2 for e in s.entities),
-        what="new lives in both places",
-    )
-    assert [e.id for e in after.entities] == ["orders-1", "orders-2"]
-    assert len(survivors) == 2
-    assert not any(is_alive(process) for process in survivors)
-    log = fleet.log_text()
-    assert log.count("of an earlier supervisor lives") == 2
-
-
 def test_incarnations_go_on_after_a_stop(make_fleet: MakeFleet) -> None:
     fleet = make_fleet().start()
     assert fleet.wait_running().entities[0].incarnation == 1

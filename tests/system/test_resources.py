@@ -62,7 +62,7 @@ async def test_processes_have_what_their_pool_says_and_come_to_nothing_else(
         shutil.copy(PROGRAMS / "frugal.py", folder)
         before = fleet.start().wait_running()
         run, entities = fleet.run_dir, fleet.run_dir.entities
-        closed = [run.control, run.events, run.bus, run.incarnations, run.lock, run.path, entities]
+        closed = [run.control, run.events, run.bus, run.books, run.lock, run.path, entities]
         closed += [run.blackbox("plain-1", 1), run.stacks("plain-1", 1)]
         plain = await ask(f"{task_queue}-plain", "look", [])
         assert plain["uids"] == [0]

@@ -1,0 +1,143 @@
+"""The supervisor dies and another one goes on with its entities, as if nothing had been."""
+
+import asyncio
+import json
+import os
+import signal
+from typing import Any
+
+from temporalio.client import Client
+
+from temporal_fleet.protocol.report import EntityReport, StatusReport
+from tests.conftest import DevServer
+from tests.faults.conftest import Gates
+from tests.faults.observing import never_two_lives, pid, pids, renewed
+from tests.fleet import PROGRAMS, FleetUnderTest
+from tests.system.conftest import MakeFleet
+from tests.waiting import eventually
+
+ASIDE = f'[pools.aside]\nprogram = "shop"\npath = "{PROGRAMS}"\ntask_queue = "aside"\n'
+ORDERS = 6
+LONG_AFTER = 45.0
+"""Seconds. Without a recovery it would take five minutes."""
+
+
+def _as_it_was(entity: EntityReport) -> tuple[object, ...]:
+    last = entity.last_exit
+    return (
+        entity.id,
+        entity.pid,
+        entity.state,
+        entity.incarnation,
+        entity.restarts,
+        last and (last.signal, last.cause),
+    )
+
+
+def _places(report: StatusReport) -> list[tuple[object, ...]]:
+    return [_as_it_was(entity) for entity in report.entities]
+
+
+def _json(fleet: FleetUnderTest, *words: str) -> Any:
+    done = fleet.command(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _do(fleet: FleetUnderTest, *words: str) -> str:
+    done = fleet.command(*words)
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+async def _in_hand(fleet: FleetUnderTest, name: str | None = None) -> EntityReport:
+    def found() -> EntityReport | None:
+        holders = [e for e in fleet.status().entities if e.inflight_activities and name in {None, e.id}]
+        return holders[0] if holders else None
+
+    return await eventually(found, what="an activity is in hand")
+
+
+async def test_the_next_supervisor_goes_on_with_what_the_dead_one_left(
+    make: MakeFleet, gates: Gates, dev_server: DevServer, task_queue: str
+) -> None:
+    fleet = make(entities=3, program="gates", more=ASIDE, fleet='orphan = "60s"').start()
+    fleet.wait_running()
+    os.kill(pid(fleet, "orders-3"), signal.SIGKILL)
+    fleet.wait(renewed(2, "orders-3"), what="one was restarted")
+    _do(fleet, "quiet", "orders-2")
+    _do(fleet, "drain", "aside")
+    client = await Client.connect(dev_server.address)
+    orders = [
+        await client.start_workflow("Order", 0.0, id=f"{task_queue}-{n}", task_queue=task_queue)
+        for n in range(ORDERS)
+    ]
+    gates.close("activity")
+    errand = await client.start_workflow(
+        "Errand", args=["hold", 0.0], id=f"{task_queue}-errand", task_queue=task_queue
+    )
+    await _in_hand(fleet)
+    before = fleet.wait(lambda s: sum(e.cached_executions for e in s.entities) > ORDERS)
+    changes = _json(fleet, "changes")["changes"]
+
+    with never_two_lives(fleet):
+        fleet.kill_supervisor()
+        fleet.start()
+        after = fleet.wait(
+            lambda s: s.fleet.state == "running" and sum(e.cached_executions for e in s.entities) > ORDERS,
+            what="the next one heard of all",
+        )
+    assert _places(after) == _places(before)
+    assert all(entity.adopted for entity in after.entities)
+    assert all(a.uptime_s > b.uptime_s for a, b in zip(after.entities, before.entities, strict=True))
+    assert [pool.drained for pool in after.pools] == [False, True]
+    assert after.fleet.generation == before.fleet.generation
+    again = _json(fleet, "changes")["changes"]
+    assert [(c["id"], c["state"]) for c in again] == [(c["id"], c["state"]) for c in changes]
+
+    # It knows them as well as its children.
+    assert sum(one["evicted"] for one in _json(fleet, "evict", "orders", "--all")["entities"]) == ORDERS + 1
+    assert "gates.py" in _do(fleet, "dump", (await _in_hand(fleet)).id)
+    gates.open("activity")
+    assert await errand.result() == "let go"
+
+    # One of them dies with an activity in hand.
+    gates.close("activity")
+    errand = await client.start_workflow(
+        "Errand", args=["hold", 0.0], id=f"{task_queue}-errand-2", task_queue=task_queue
+    )
+    victim = await _in_hand(fleet)
+    assert victim.pid is not None
+    os.kill(victim.pid, signal.SIGKILL)
+    gates.open("activity")
+    assert await asyncio.wait_for(errand.result(), LONG_AFTER) == "let go"
+    died = fleet.wait(renewed(victim.incarnation + 1, victim.id), what="another took its place")
+    now = next(entity for entity in died.entities if entity.id == victim.id)
+    assert (now.restarts, now.adopted) == (victim.restarts + 1, False)
+    assert now.last_exit is not None
+    assert (now.last_exit.code, now.last_exit.signal) == (None, None)
+    assert "exit status not known: not our child" in now.last_exit.cause
+
+    # And what is replaced, and told to go, goes.
+    _do(fleet, "reload", "--force", "orders")
+    _do(fleet, "restart", "orders-2")
+    _do(fleet, "resume", "aside")
+    replaced = fleet.wait(lambda s: not any(e.adopted for e in s.entities), what="nobody is left")
+    assert not set(pids(replaced)) & {entity.pid for entity in before.entities}
+    assert [change["id"] for change in _json(fleet, "changes")["changes"]][:3] == [5, 4, 3]
+    for order in orders:
+        await order.signal("pay")
+    assert [await order.result() for order in orders] == ["done"] * ORDERS
+
+    # Books that are torn cost a roll, and no entity before it.
+    with never_two_lives(fleet):
+        fleet.kill_supervisor()
+        fleet.run_dir.books.write_bytes(fleet.run_dir.books.read_bytes()[:-40])
+        fleet.start()
+        fleet.wait(lambda s: set(pids(replaced)) <= {e.pid for e in s.entities}, what="all are adopted")
+        rolled = fleet.wait(
+            lambda s: s.fleet.state == "running" and not any(e.adopted for e in s.entities),
+            what="those of which nothing was known are replaced",
+        )
+    assert not set(pids(rolled)) & set(pids(replaced))
+    assert fleet.stop() == 0
