@@ -108,6 +108,11 @@ class Stop(Request, frozen=True, kw_only=True, tag="stop"):
     now: bool = False
 
 
+class Upgrade(Request, frozen=True, kw_only=True, tag="upgrade"):
+    """Go on, in the same process, as the code that is installed now. Accepted is the last that is said
+    before; the next request is answered by that code."""
+
+
 class DumpStacks(Request, frozen=True, kw_only=True, tag="dump"):
     """Ask an entity for the stacks of its threads; they are appended to a file."""
 
@@ -117,7 +122,15 @@ class DumpStacks(Request, frozen=True, kw_only=True, tag="dump"):
 ChangeRequest = Reload | Scale | Restart | DrainPool | ResumePool | QuietEntity
 
 ControlRequest = (
-    GetStatus | GetMetrics | GetPlan | GetChanges | ChangeRequest | EvictExecutions | Stop | DumpStacks
+    GetStatus
+    | GetMetrics
+    | GetPlan
+    | GetChanges
+    | ChangeRequest
+    | EvictExecutions
+    | Stop
+    | Upgrade
+    | DumpStacks
 )
 
 

@@ -25,6 +25,8 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     http_reason: str = ""
     """Why nowhere, where the config asks for it."""
     memory_budget_bytes: int | None = None
+    version: str = ""
+    """Of the supervisor's own code."""
 
 
 class ClusterReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,3 +2,5 @@
 
 Never imports temporalio, the entity room or user code: it must stay small and must not die of theirs.
 """
+
+__version__ = "0.1.0"

@@ -41,6 +41,7 @@ PATIENCE = 5.0
 no reason: while it is under way the supervisor is asked for signs of life."""
 _PING_AFTER = 1.0
 _LAST_WORDS_WITHIN = 0.1
+_AGAIN_MS = 250
 
 R = TypeVar("R", bound=Reply)
 
@@ -175,6 +176,24 @@ class Supervisor(AbstractContextManager["Supervisor"]):
 
     def status(self, *, memory: bool = False) -> StatusReport:
         return self.ask(GetStatus(id=new_id(), memory=memory), StatusReply).report
+
+    def next_status(self, within: float) -> StatusReport:
+        """The first that anybody answers from now on: other code may go on in the process that we talked to.
+
+        Raises SupervisorGone, or Failure when nobody answers within so many seconds.
+        """
+        asked = time.monotonic()
+        while time.monotonic() < asked + within:
+            self._send(GetStatus(id=new_id(), memory=False))
+            if self._control.poll(_AGAIN_MS):
+                reply = self._receive()
+                if isinstance(reply, StatusReply):
+                    return reply.report
+            elif self._life.ended:
+                raise SupervisorGone(
+                    f"the supervisor (PID {self.pid}) has ended", "its last log lines say why"
+                )
+        raise self._silent(within)
 
     def ended_within(self, seconds: float) -> bool:
         """Waits for the supervisor to end, at most so long."""

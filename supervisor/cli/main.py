@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from temporal_fleet.protocol.errors import ProtocolMisuse
+from temporal_fleet.supervisor import __version__
 from temporal_fleet.supervisor.cli.change import reload, restart, stop
 from temporal_fleet.supervisor.cli.changes import changes
 from temporal_fleet.supervisor.cli.check import check
@@ -28,6 +29,7 @@ from temporal_fleet.supervisor.cli.scale import scale
 from temporal_fleet.supervisor.cli.start import run, up
 from temporal_fleet.supervisor.cli.status import status
 from temporal_fleet.supervisor.cli.systemd import systemd
+from temporal_fleet.supervisor.cli.upgrade import upgrade
 
 _INTERRUPTED = 130
 
@@ -42,14 +44,7 @@ class _InOrder(click.Group):
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    # As large as the rest of this module, and `up` would hold it for ever.
-    from importlib import metadata
-
-    try:
-        version = metadata.version(PROGRAM)
-    except metadata.PackageNotFoundError:
-        version = "of a source tree that is not installed"
-    click.echo(f"{PROGRAM} {version}")
+    click.echo(f"{PROGRAM} {__version__}")
     ctx.exit()
 
 
@@ -100,6 +95,7 @@ for command in (
     evict,
     dump,
     stop,
+    upgrade,
     systemd,
     completion,
 ):

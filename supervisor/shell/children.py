@@ -9,8 +9,9 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from enum import Enum
 
 import psutil
 
@@ -35,7 +36,14 @@ class HelperLife:
     life: int
 
 
-Owner = EntityLife | HelperLife
+class Trial(Enum):
+    """The one process that tries new code, when there is one."""
+
+    TRIAL = "trial"
+
+
+TRIAL = Trial.TRIAL
+Owner = EntityLife | HelperLife | Trial
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class Children:
     def claim_if_ours(self, process: ProcessIdentity, life: EntityLife) -> bool:
         """Whether this process, alive or a zombie, is a child of ours; then it is claimed. The entities of a
         supervisor that was this very process are."""
-        ours = is_there(process) and _is_child(process.pid)
+        ours = is_ours(process)
         if ours:
             self.claim(process.pid, life)
         return ours
@@ -174,29 +182,7 @@ class Children:
 
     def strays(self, marker: str) -> list[int]:
         """Our direct children that nobody knows, and whose command line has the marker."""
-        return [
-            child.pid
-            for child in psutil.Process().children()
-            if not self.is_known(child.pid) and marker in _command(child)
-        ]
-
-    def kill_strays(self, pids: list[int]) -> None:
-        """SIGKILL children and wait for them, within a limit: a process in a dead file system may linger."""
-        for pid in pids:
-            # One that changed its user (sudo in an activity) is not ours to kill.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        limit = time.monotonic() + _SWEEP_LIMIT
-        remaining = set(pids)
-        while remaining and time.monotonic() < limit:
-            for pid in tuple(remaining):
-                try:
-                    ended, _ = os.waitpid(pid, os.WNOHANG)
-                except ChildProcessError:
-                    ended = pid
-                if ended:
-                    remaining.discard(pid)
-            time.sleep(0.001)
+        return [pid for pid in marked(marker) if not self.is_known(pid)]
 
     def kill_everything(self) -> None:
         """The last act of a supervisor: nothing outlives a stopped fleet."""
@@ -205,7 +191,36 @@ class Children:
             leftovers = psutil.Process().children(recursive=True)
             if not leftovers:
                 return
-            self.kill_strays([child.pid for child in leftovers])
+            kill_children([child.pid for child in leftovers])
+
+
+def kill_children(pids: Collection[int]) -> None:
+    """SIGKILL children and wait for them, within a limit: a process in a dead file system may linger."""
+    for pid in pids:
+        # One that changed its user (sudo in an activity) is not ours to kill.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    limit = time.monotonic() + _SWEEP_LIMIT
+    remaining = set(pids)
+    while remaining and time.monotonic() < limit:
+        for pid in tuple(remaining):
+            try:
+                ended, _ = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended = pid
+            if ended:
+                remaining.discard(pid)
+        time.sleep(0.001)
+
+
+def marked(marker: str) -> list[int]:
+    """Our direct children whose command line has the marker."""
+    return [child.pid for child in psutil.Process().children() if marker in _command(child)]
+
+
+def is_ours(process: ProcessIdentity) -> bool:
+    """Whether that very process is a child of ours, alive or a zombie."""
+    return is_there(process) and _is_child(process.pid)
 
 
 def _is_child(pid: int) -> bool:

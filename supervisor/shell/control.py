@@ -15,6 +15,8 @@ from temporal_fleet.supervisor.shell.bus import AT_ONCE, router
 
 _log = structlog.get_logger()
 
+_LINGER_MS = 200
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -29,7 +31,7 @@ class Control:
         self.socket = router(context)
         self.socket.bind(ipc(paths.control))
         self._events = context.socket(zmq.PUB)
-        self._events.setsockopt(zmq.LINGER, 200)
+        self._events.setsockopt(zmq.LINGER, _LINGER_MS)
         self._events.setsockopt(zmq.MAXMSGSIZE, SIZE_LIMIT)
         self._events.bind(ipc(paths.events))
         self.dropped = 0
@@ -70,5 +72,6 @@ class Control:
             self.dropped += 1
 
     def close(self) -> None:
-        self.socket.close()
+        # What was replied last is still on its way.
+        self.socket.close(linger=_LINGER_MS)
         self._events.close()

@@ -1,6 +1,8 @@
 """The helper processes that run now: starting and ending them, and what they say as events of the core."""
 
 import contextlib
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,8 @@ from temporal_fleet.supervisor.shell.helper_process import (
 )
 
 _log = structlog.get_logger()
+
+_PAUSE = 0.005
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,22 @@ class Helpers:
     def kill(self, key: HelperKey) -> None:
         if running := self._running.get(key):
             running.process.kill()
+
+    def end_all(self, within: float) -> None:
+        """Every helper goes, and is waited for here; nobody is told. Whoever is late is killed."""
+        processes = {running.process.pid: running.process for running in self._running.values()}
+        for process in processes.values():
+            process.stop()
+        until = time.monotonic() + within
+        while processes:
+            for pid, process in tuple(processes.items()):
+                if time.monotonic() >= until:
+                    process.kill()
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    process.was_waited_for()
+                    del processes[pid]
+            time.sleep(_PAUSE)
+        self._running.clear()
 
     def receive(self, key: HelperKey) -> list[events.Event]:
         """What a helper said since the last time."""

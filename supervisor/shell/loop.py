@@ -19,7 +19,7 @@ from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.shell.announcer import Announcer
 from temporal_fleet.supervisor.shell.books_file import BooksFile
 from temporal_fleet.supervisor.shell.bus import Bus
-from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife, HelperLife
+from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife, HelperLife, Trial
 from temporal_fleet.supervisor.shell.control import Control
 from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
@@ -30,6 +30,7 @@ from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import Deceased, Survivor
 from temporal_fleet.supervisor.shell.tally import Tally
+from temporal_fleet.supervisor.shell.upgrade import Upgrade
 from temporal_fleet.supervisor.shell.wakeup import Wakeup
 
 _log = structlog.get_logger()
@@ -57,6 +58,7 @@ class Loop:
         evictions: Evictions,
         heartbeats: Heartbeats,
         announcer: Announcer,
+        upgrade: Upgrade,
         notifier: Notifier,
         tally: Tally,
     ) -> None:
@@ -71,6 +73,7 @@ class Loop:
         self._heartbeats = heartbeats
         self._measuring = Measuring(heartbeats)
         self._announcer = announcer
+        self._upgrade = upgrade
         self._notifier = notifier
         self._tally = tally
         self._pidfds: set[int] = set()
@@ -98,12 +101,12 @@ class Loop:
         started: events.Started,
         inherited: list[Survivor | Deceased],
     ) -> None:
-        """Until the fleet has stopped."""
+        """Until the fleet has stopped, or other code is to go on with it."""
         self._performer = performer
         self._requests = requests
         self._awake = time.monotonic()
         self._begin(started, inherited)
-        while not performer.finished:
+        while not performer.finished and not self._upgrade.is_due:
             self._books.try_to_keep(self.fleet)
             self._notifier.tell(self.fleet, time.monotonic())
             due = min(
@@ -111,6 +114,7 @@ class Loop:
                 self._evictions.due,
                 self._measuring.due(self.fleet),
                 self._notifier.due(self.fleet),
+                self._upgrade.due,
             )
             wait = min(max(0.0, due - time.monotonic()), _LONGEST_WAIT)
             ready = self._poll(wait)
@@ -119,6 +123,8 @@ class Loop:
             self._helpers.catch_up()
             self._read(ready)
             self._do_what_is_due()
+        # Some of the last turn may be to be remembered.
+        self._books.try_to_keep(self.fleet)
 
     def _stall(self, planned: float = 0.0) -> events.Stalled | None:
         """Whether this process stood still, beyond what was planned, since it last looked. Looked at before
@@ -135,6 +141,7 @@ class Loop:
         """Silence is judged after everything that was there to be read was read."""
         now = time.monotonic()
         self._evictions.expire(now)
+        self._upgrade.expire(now)
         if now >= self._measuring.due(self.fleet):
             self._feed(self._measuring.measure(self.fleet, now))
         if now >= self._due:
@@ -212,11 +219,7 @@ class Loop:
     def _take_signals(self, numbers: set[int]) -> None:
         if signal.SIGCHLD in numbers:
             for ended in self._children.reap(self._hear_helpers):
-                if isinstance(ended.owner, HelperLife):
-                    for event in self._helpers.ended(ended.owner, ended.code, ended.signal):
-                        self._feed(event)
-                else:
-                    self._end(ended, ended.owner)
+                self._take_end(ended)
         if numbers & {signal.SIGTERM, signal.SIGINT}:
             self._feed(events.StopRequested(now=self.fleet.phase is not Phase.RUNNING))
         if signal.SIGHUP in numbers:
@@ -224,6 +227,16 @@ class Loop:
                 self._feed(event)
         if signal.SIGUSR1 in numbers:
             self._requests.log_status()
+
+    def _take_end(self, ended: Ended) -> None:
+        match ended.owner:
+            case EntityLife() as life:
+                self._end(ended, life)
+            case HelperLife() as helper:
+                for event in self._helpers.ended(helper, ended.code, ended.signal):
+                    self._feed(event)
+            case Trial():
+                self._upgrade.tried(ended, self.fleet)
 
     def _hear_helpers(self) -> None:
         for event in self._helpers.receive_all():

@@ -19,7 +19,7 @@ from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.shell.announcer import Announcer
 from temporal_fleet.supervisor.shell.books_file import BooksFile
 from temporal_fleet.supervisor.shell.bus import Bus
-from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife
+from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife, kill_children
 from temporal_fleet.supervisor.shell.confinement import named
 from temporal_fleet.supervisor.shell.dead import Dead
 from temporal_fleet.supervisor.shell.estates import UNREAD, estate
@@ -259,5 +259,5 @@ class Performer:
             if not unknown:
                 break
             # The one that was to announce an entity may be among them: its death makes the entity our child.
-            self._children.kill_strays(unknown)
+            kill_children(unknown)
         return told

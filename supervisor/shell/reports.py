@@ -14,6 +14,7 @@ from temporal_fleet.protocol.report import (
     StatusReport,
     SuspectReport,
 )
+from temporal_fleet.supervisor import __version__
 from temporal_fleet.supervisor.core.estate import ActivityKey, Recovery, Suspect
 from temporal_fleet.supervisor.core.fleet import Entity, Exit, Fleet, effective
 from temporal_fleet.supervisor.core.ledger import Ledger
@@ -84,6 +85,7 @@ def status(
             http=http_address,
             http_reason=http_reason,
             memory_budget_bytes=fleet.budget,
+            version=__version__,
         ),
         cluster=ClusterReport(
             address=surroundings.address,

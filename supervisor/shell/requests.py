@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import structlog
 
+from temporal_fleet.protocol import control
 from temporal_fleet.protocol.control import (
     Accepted,
     ChangeRequest,
@@ -48,6 +49,7 @@ from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.reports import changes
 from temporal_fleet.supervisor.shell.stacks import ask_for_stacks
 from temporal_fleet.supervisor.shell.tally import Tally
+from temporal_fleet.supervisor.shell.upgrade import Upgrade
 
 _log = structlog.get_logger()
 
@@ -70,6 +72,7 @@ class Requests:
         helpers: Helpers,
         children: Children,
         evictions: Evictions,
+        upgrade: Upgrade,
         paths: RunDirectory,
         report: Callable[[bool], StatusReport],
         tally: Tally,
@@ -79,6 +82,7 @@ class Requests:
         self._helpers = helpers
         self._children = children
         self._evictions = evictions
+        self._upgrade = upgrade
         self._paths = paths
         self._report = report
         self._tally = tally
@@ -105,6 +109,8 @@ class Requests:
                 self._dump(fleet, asker, request.entity)
             case EvictExecutions():
                 self._evictions.ask(fleet, asked.operator, request, now)
+            case control.Upgrade():
+                self._upgrade.ask(fleet, asked.operator, request.id, now)
             case Stop():
                 self._reply(asker, Accepted(id=request.id, message="stops", generation=fleet.generation))
                 return [events.StopRequested(now=request.now)]

@@ -16,11 +16,12 @@ import structlog
 
 from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
 from temporal_fleet.protocol.errors import PeerRubbish
-from temporal_fleet.protocol.process import ProcessIdentity, is_alive
+from temporal_fleet.protocol.process import ProcessIdentity, is_alive, is_there
 from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.protocol.signals import NOT_YET
 from temporal_fleet.supervisor.config.host import Account
 from temporal_fleet.supervisor.core.estate import Estate
+from temporal_fleet.supervisor.shell.children import is_ours
 from temporal_fleet.supervisor.shell.estates import estate
 
 _log = structlog.get_logger()
@@ -49,13 +50,18 @@ class Deceased:
     estate: Estate
 
 
+LOCK_VARIABLE = "TEMPORAL_FLEET_LOCK"
+"""In the environment of a supervisor that goes on in the same process: the descriptor of its lock."""
+
+
 class OwnedRunDirectory:
-    """Makes the directory (0700) and locks it until `release`.
+    """Makes the directory (0700) and locks it until `release`. `lock`: a descriptor that holds its lock
+    already, as one that goes on in the same process has.
 
     Raises RunDirectoryTaken when it cannot be had, OSError when it cannot be made.
     """
 
-    def __init__(self, paths: RunDirectory) -> None:
+    def __init__(self, paths: RunDirectory, lock: int | None = None) -> None:
         self.paths = paths
         _refuse_shared(paths.path.parent)
         for folder in reversed([folder for folder in paths.path.parents if not folder.exists()]):
@@ -71,12 +77,14 @@ class OwnedRunDirectory:
                     "set [fleet] run_dir to a folder of ours"
                 )
         paths.path.chmod(0o700)
-        self._lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.lock = lock if lock is not None and _is_file(lock, paths.lock) else _opened(paths.lock)
+        self.is_handed_over = lock == self.lock
+        os.set_inheritable(self.lock, False)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = _text(paths.pid) or "unknown"
-            os.close(self._lock)
+            os.close(self.lock)
             raise RunDirectoryTaken(
                 f"a fleet already runs in {paths.path} (its supervisor has PID {holder}); "
                 "stop it with `temporal-fleet stop`, or give this one another [fleet] name or run_dir"
@@ -91,7 +99,7 @@ class OwnedRunDirectory:
         if self._is_ours():
             for file in (*self.paths.path.glob("*.sock"), self.paths.pid):
                 _remove(file)
-        os.close(self._lock)
+        os.close(self.lock)
 
     def users(self) -> set[int]:
         """The user ids, other than ours, of those that entities of earlier supervisors ran as."""
@@ -124,12 +132,7 @@ class OwnedRunDirectory:
     def _is_ours(self) -> bool:
         """Whether the directory at our path is the one that we locked: somebody may have removed it, and
         another supervisor have made it anew."""
-        try:
-            now = self.paths.lock.stat()
-        except OSError:
-            return False
-        locked = os.fstat(self._lock)
-        return (now.st_dev, now.st_ino) == (locked.st_dev, locked.st_ino)
+        return _is_file(self.lock, self.paths.lock)
 
     def lives(self) -> Iterator[tuple[str, int]]:
         """Every life that has a black box: entity id and incarnation."""
@@ -140,8 +143,9 @@ class OwnedRunDirectory:
                 yield entity, int(incarnation)
 
     def inherited(self) -> list[Survivor | Deceased]:
-        """The entities of earlier supervisors, living and dead. Black boxes that are none are removed; one
-        that cannot be read now stays for the next start, as whether its process lives is not known."""
+        """The entities of earlier supervisors, living and dead; children of ours that nobody waited for yet
+        count as living. Black boxes that are none are removed; one that cannot be read now stays for the next
+        start, as whether its process lives is not known."""
         found: list[Survivor | Deceased] = []
         for entity, incarnation in sorted(self.lives()):
             try:
@@ -150,11 +154,16 @@ class OwnedRunDirectory:
                 continue
             if contents is None:
                 self.forget(entity, incarnation)
-            elif is_alive(contents.process) and self._is_of_its_owner(entity, incarnation, contents):
+            elif self._lives(entity, incarnation, contents):
                 found.append(Survivor(entity, incarnation, contents.process, contents.gpus))
             else:
                 found.append(Deceased(entity, incarnation, estate(contents)))
         return found
+
+    def processes(self) -> set[int]:
+        """The PIDs of the entities that have a black box by now, and are there."""
+        boxes = (self.blackbox(entity, incarnation) for entity, incarnation in self.lives())
+        return {box.process.pid for box in boxes if box is not None and is_there(box.process)}
 
     def blackbox(self, entity: str, incarnation: int) -> BlackBoxContents | None:
         """The black box of one life; None when it never made one, or none that tells anything.
@@ -182,6 +191,12 @@ class OwnedRunDirectory:
             )
             raise
 
+    def _lives(self, entity: str, incarnation: int, contents: BlackBoxContents) -> bool:
+        """Or it is a zombie of ours, whose exit status can still be had."""
+        process = contents.process
+        lives = is_alive(process) or is_ours(process)
+        return lives and self._is_of_its_owner(entity, incarnation, contents)
+
     def _is_of_its_owner(self, entity: str, incarnation: int, contents: BlackBoxContents) -> bool:
         """Whether who wrote the box runs that process: nobody has us end a process that is another's."""
         try:
@@ -195,6 +210,18 @@ class OwnedRunDirectory:
         tries again where this fails."""
         for path in (self.paths.blackbox(entity, incarnation), self.paths.stacks(entity, incarnation)):
             _remove(path)
+
+
+def _opened(lock: Path) -> int:
+    return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    try:
+        opened, there = os.fstat(descriptor), path.stat()
+    except OSError:
+        return False
+    return (opened.st_dev, opened.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _refuse_shared(parent: Path) -> None:

@@ -4,6 +4,7 @@ leaves nothing behind. The only place that knows all the parts."""
 import os
 import sys
 import time
+from typing import Literal
 
 import structlog
 import zmq
@@ -13,6 +14,7 @@ from temporal_fleet.protocol.report import StatusReport
 from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.supervisor.config.reader import Config
 from temporal_fleet.supervisor.config.specs import log_files, log_format, secrets
+from temporal_fleet.supervisor.core.books import Books
 from temporal_fleet.supervisor.core.events import Started
 from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.shell import log, reports
@@ -32,9 +34,10 @@ from temporal_fleet.supervisor.shell.loop import Loop
 from temporal_fleet.supervisor.shell.notify import Notifier
 from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
-from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory, RunDirectoryTaken
+from temporal_fleet.supervisor.shell.run_directory import LOCK_VARIABLE, OwnedRunDirectory, RunDirectoryTaken
 from temporal_fleet.supervisor.shell.suspects import SuspectsFile
 from temporal_fleet.supervisor.shell.tally import Tally
+from temporal_fleet.supervisor.shell.upgrade import Upgrade, become_the_new_code
 from temporal_fleet.supervisor.shell.vitals import Vitals
 from temporal_fleet.supervisor.shell.wakeup import Wakeup
 
@@ -51,8 +54,9 @@ def supervise(config: Config) -> int:
     Raises CannotStart.
     """
     os.umask(0o077)
+    lock = os.environ.pop(LOCK_VARIABLE, "")
     try:
-        run = OwnedRunDirectory(RunDirectory(config.fleet.run_dir))
+        run = OwnedRunDirectory(RunDirectory(config.fleet.run_dir), int(lock) if lock.isdecimal() else None)
     except (ProtocolMisuse, RunDirectoryTaken) as error:
         raise CannotStart(str(error)) from error
     except OSError as error:
@@ -60,25 +64,24 @@ def supervise(config: Config) -> int:
             f"{config.fleet.run_dir}: {error.strerror}; set [fleet] run_dir to a folder that can be made"
         ) from error
     try:
-        return _supervise(config, run)
+        environment = _supervise(config, run)
+        if environment is not None:
+            become_the_new_code(run.lock, environment)
     finally:
         run.release()
+    return 0
 
 
-def _supervise(config: Config, run: OwnedRunDirectory) -> int:
-    chosen = log_format(config, terminal=sys.stderr.isatty())
-    log.configure(chosen, config.fleet.name, config.fleet.log_level)
-    log.hide(secrets(config))
-    log.use(log_files(config))
+def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
+    """Until the fleet has stopped; or until other code is to go on with it, and with these variables besides
+    the environment."""
+    chosen = _open_log(config)
     heartbeats = Heartbeats()
     # Before anything is started that would inherit what is meant for this process.
     notifier = Notifier(os.environ, heartbeats.cached)
-    try:
-        dev_server = _dev_server(config, run.paths)
-        kept = BooksFile(run)
-        known = kept.load()
-    except (DevServerImpossible, RunDirectoryTaken) as error:
-        raise CannotStart(str(error)) from error
+    dev_server = _dev_server(config, run.paths)
+    kept = BooksFile(run)
+    known = _known(kept)
     become_subreaper()
     configuration = Configuration(
         config,
@@ -91,10 +94,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     children = Children()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     bus = Bus(context, run.paths)
-    for uid in run.users():
-        # Of those that live on, each looks for us where it found the one before us.
-        run.let_in()
-        bus.admit(uid)
+    _admit_users(run, bus)
     control = Control(context, run.paths)
     helpers = Helpers(
         children,
@@ -107,7 +107,8 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
     tally = Tally()
     announcer = Announcer(control, time.time)
     evictions = Evictions(bus, control, announcer, heartbeats)
-    suspects = SuspectsFile(config.fleet.state_dir)
+    suspects, vitals = SuspectsFile(config.fleet.state_dir), Vitals()
+    upgrade = Upgrade(control, children, configuration)
     loop = Loop(
         Fleet(embedded=dev_server is not None),
         books=kept,
@@ -119,11 +120,11 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         evictions=evictions,
         heartbeats=heartbeats,
         announcer=announcer,
+        upgrade=upgrade,
         notifier=notifier,
         tally=tally,
     )
     started = time.monotonic()
-    vitals = Vitals()
 
     def report(pss: bool) -> StatusReport:
         heard = helpers.cluster_state
@@ -141,7 +142,9 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         )
         return reports.status(loop.fleet, surroundings, heartbeats, vitals, time.monotonic(), pss=pss)
 
-    requests = Requests(control, configuration, helpers, children, evictions, run.paths, report, tally)
+    requests = Requests(
+        control, configuration, helpers, children, evictions, upgrade, run.paths, report, tally
+    )
     settings = LiveSettings(configuration, bus, children, helpers)
     performer = Performer(
         run=run,
@@ -168,9 +171,19 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         python=sys.version.split()[0],
     )
     try:
-        begun = Started(configuration.pools(), configuration.budget(), suspects.load(), settings.http, known)
+        begun = Started(
+            configuration.pools(),
+            configuration.budget(),
+            suspects.load(),
+            settings.http,
+            known,
+            in_place=run.is_handed_over,
+        )
         loop.run(performer, requests, begun, run.inherited())
-        children.kill_everything()
+        if upgrade.is_due:
+            upgrade.hand_over(loop.fleet, helpers, run)
+        else:
+            children.kill_everything()
     except BaseException:
         _log.exception("the supervisor failed: entities work on for [fleet] orphan, then drain")
         raise
@@ -180,17 +193,43 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> int:
         context.term()
         wakeup.close()
         notifier.close()
-    return 0
+    return notifier.environment if upgrade.is_due else None
+
+
+def _admit_users(run: OwnedRunDirectory, bus: Bus) -> None:
+    """Of those that live on, each looks for us where it found the one before us."""
+    for uid in run.users():
+        run.let_in()
+        bus.admit(uid)
+
+
+def _open_log(config: Config) -> Literal["console", "json"]:
+    """The form of its lines."""
+    chosen = log_format(config, terminal=sys.stderr.isatty())
+    log.configure(chosen, config.fleet.name, config.fleet.log_level)
+    log.hide(secrets(config))
+    log.use(log_files(config))
+    return chosen
+
+
+def _known(kept: BooksFile) -> Books:
+    try:
+        return kept.load()
+    except RunDirectoryTaken as error:
+        raise CannotStart(str(error)) from error
 
 
 def _dev_server(config: Config, paths: RunDirectory) -> DevServerPlan | None:
     embedded = config.cluster.embedded
     if embedded is None:
         return None
-    return settle(
-        embedded.port,
-        embedded.ui_port,
-        embedded.database,
-        config.cluster.namespace or "default",
-        paths.path / "dev-server.log",
-    )
+    try:
+        return settle(
+            embedded.port,
+            embedded.ui_port,
+            embedded.database,
+            config.cluster.namespace or "default",
+            paths.path / "dev-server.log",
+        )
+    except DevServerImpossible as error:
+        raise CannotStart(str(error)) from error

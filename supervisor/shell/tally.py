@@ -8,7 +8,7 @@ from temporal_fleet.protocol.metrics import Family, Meter
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.actions import Action, Emit, Level
 from temporal_fleet.supervisor.core.fleet import Entity, Fleet, Leaving
-from temporal_fleet.supervisor.core.ledger import OrderState
+from temporal_fleet.supervisor.core.ledger import Ledger, OrderState
 
 SERIES = 5000
 """At most: pools come and go with reloads."""
@@ -21,7 +21,6 @@ _BY_ORDER = {
     Leaving.BOOT_TIMEOUT: "boot_timeout",
     Leaving.TOO_LARGE: "kill_above",
     Leaving.ORDERED: "ordered",
-    Leaving.SURVIVOR: "ordered",
 }
 """What a death is put down to, by what the supervisor had ordered; else it is by how it ended."""
 
@@ -66,8 +65,9 @@ class Tally:
                 self._death(before, event, after)
             case events.Recovered():
                 self._recovery(before, event, now)
-        if after.changes is not before.changes:
-            self._ended(before, after)
+        known = event.books.changes if isinstance(event, events.Started) else before.changes
+        if after.changes is not known:
+            self._ended(known, after.changes)
         for action in actions:
             if isinstance(action, Emit):
                 self.told(action.kind, action.level)
@@ -118,9 +118,9 @@ class Tally:
             unit="s",
         )
 
-    def _ended(self, before: Fleet, after: Fleet) -> None:
-        over = {order.id for order in before.changes if not order.is_open}
-        for order in after.changes:
+    def _ended(self, before: Ledger, after: Ledger) -> None:
+        over = {order.id for order in before if not order.is_open}
+        for order in after:
             if not order.is_open and order.id not in over:
                 self._add(_CHANGES, outcome=order.state.value)
 

@@ -9,6 +9,11 @@ from types import FrameType
 HANDLED = (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
+def hold_signals() -> None:
+    """Until the next Wakeup, which may be that of another program in this process: none is lost."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+
+
 class Wakeup:
     """Takes over the process's handling of HANDLED until `close`."""
 
@@ -20,6 +25,8 @@ class Wakeup:
         # The bytes in the pair only wake: which signal it was, a full pair would lose.
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._previous = {number: signal.signal(number, self._note) for number in HANDLED}
+        # Who was this process before may have held them back.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     def fileno(self) -> int:
         return self._reader.fileno()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client
@@ -11,7 +12,7 @@ from temporalio.client import Client
 from temporal_fleet.protocol.report import EntityReport, StatusReport
 from tests.conftest import DevServer
 from tests.faults.conftest import Gates
-from tests.faults.observing import never_two_lives, pid, pids, renewed
+from tests.faults.observing import assert_no_stray, never_two_lives, pid, pids, renewed
 from tests.fleet import PROGRAMS, FleetUnderTest
 from tests.system.conftest import MakeFleet
 from tests.waiting import eventually
@@ -140,4 +141,73 @@ async def test_the_next_supervisor_goes_on_with_what_the_dead_one_left(
             what="those of which nothing was known are replaced",
         )
     assert not set(pids(rolled)) & set(pids(replaced))
+    assert fleet.stop() == 0
+
+
+BREAKS = """
+import sys
+from pathlib import Path
+
+
+class Broken:
+    def find_spec(self, name, path=None, target=None):
+        if name == "temporal_fleet.supervisor.shell.supervise" and Path({gate!r}).exists():
+            raise ImportError("half installed")
+
+
+sys.meta_path.insert(0, Broken())
+"""
+
+
+async def test_the_supervisor_goes_on_as_the_code_that_is_installed_now(
+    make: MakeFleet, gates: Gates, dev_server: DevServer, task_queue: str, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(BREAKS.format(gate=str(gates.folder / "code")))
+    fleet = make(entities=2, program="gates", environment={"PYTHONPATH": str(site)}).start()
+    fleet.wait_running()
+    os.kill(pid(fleet, "orders-2"), signal.SIGKILL)
+    fleet.wait(renewed(2, "orders-2"), what="one was restarted")
+    client = await Client.connect(dev_server.address)
+    gates.close("activity")
+    errand = await client.start_workflow(
+        "Errand", args=["hold", 0.0], id=f"{task_queue}-errand", task_queue=task_queue
+    )
+    await _in_hand(fleet)
+    before = fleet.status()
+
+    # Code that does not start, and a file that does not hold, change nothing.
+    gates.close("code")
+    refused = fleet.command("upgrade")
+    assert refused.returncode == 1
+    assert "cannot run this fleet: ImportError: half installed" in refused.stderr
+    gates.open("code")
+    fleet.edit("entities = 2", "entitles = 2")
+    refused = fleet.command("upgrade")
+    assert refused.returncode == 1
+    assert "entitles" in refused.stderr
+    fleet.edit("entitles = 2", "entities = 2")
+    assert _places(fleet.status()) == _places(before)
+
+    with never_two_lives(fleet):
+        for _ in range(2):
+            told = _json(fleet, "upgrade")
+            version = before.fleet.version
+            assert told == {"pid": fleet.pid, "before": version, "after": version, "adopted": 2}
+        after = fleet.wait_running()
+    assert after.fleet.pid == before.fleet.pid
+    assert _places(after) == _places(before)
+    gates.open("activity")
+    assert await errand.result() == "let go"
+    # They are its children as ever.
+    os.kill(pid(fleet, "orders-1"), signal.SIGKILL)
+    died = fleet.wait(renewed(2, "orders-1"), what="another took its place")
+    assert died.entities[0].last_exit is not None
+    assert died.entities[0].last_exit.signal == "SIGKILL"
+    assert _do(fleet, "upgrade").startswith(f"upgraded: {version} -> {version}, PID {fleet.pid}, 2 entities")
+    _do(fleet, "reload", "--force", "orders")
+    fleet.signal(signal.SIGHUP)
+    assert not any(entity.adopted for entity in fleet.wait_running().entities)
+    assert_no_stray(fleet, fleet.status())
     assert fleet.stop() == 0

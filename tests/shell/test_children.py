@@ -14,7 +14,13 @@ import psutil
 import pytest
 
 from temporal_fleet.supervisor.core.fleet import AGENT
-from temporal_fleet.supervisor.shell.children import Children, Ended, HelperLife, become_subreaper
+from temporal_fleet.supervisor.shell.children import (
+    Children,
+    Ended,
+    HelperLife,
+    become_subreaper,
+    kill_children,
+)
 from tests.shell.processes import (
     SLEEP,
     ended_after,
@@ -120,13 +126,43 @@ def test_a_helper_leaves_its_group_alone(subreaper: None, tmp_path: Path) -> Non
         assert not is_gone(other)
 
 
+def test_a_child_of_who_was_this_process_before_is_claimed_alive_or_dead(tmp_path: Path) -> None:
+    children = Children()
+    alive, dead = shell(SLEEP), shell("exit 7")
+    with ended_after(alive):
+        wait_for_zombie(dead)
+        living = identity(alive)
+        stat = Path(f"/proc/{dead}/stat").read_bytes().rpartition(b")")[2].split()
+        gone = msgspec.structs.replace(living, pid=dead, start_time=int(stat[19]))
+        assert children.claim_if_ours(living, life(1))
+        # Another process with its PID is not it, nor is one from before a reboot.
+        assert not children.claim_if_ours(msgspec.structs.replace(gone, start_time=1), life(2))
+        assert not children.claim_if_ours(msgspec.structs.replace(gone, boot_id="0" * 36), life(2))
+        assert not children.claim_if_ours(identity(os.getpid()), life(2))
+        assert children.claim_if_ours(gone, life(2))
+        assert reap(children) == Ended(life(2), dead, 7, None)
+        assert children.pid_of(life(1)) == alive
+
+
+def test_one_that_is_no_child_of_ours_gets_its_signals_and_is_known_once(
+    subreaper: None, tmp_path: Path
+) -> None:
+    children = Children()
+    process = identity(os.getppid())
+    assert children.watch_foreign(process, life(1)) is not None
+    children.greeted(process.pid, life(1))
+    assert children.lives() == [life(1)]
+    assert children.pid_of(life(1)) == process.pid
+    assert children.signal(life(1), 0)
+
+
 def test_strays_are_unclaimed_children_with_the_marker() -> None:
     children = Children()
     claimed, stray, other = (sleeper(name) for name in ("MARK-us", "MARK-us", "else"))
     with ended_after(claimed, stray, other):
         children.claim(claimed, life(1))
         wait_until(lambda: children.strays("MARK-us") == [stray], what="the stray is seen")
-        children.kill_strays([stray])
+        kill_children([stray])
         assert is_gone(stray)
         assert not is_gone(claimed)
         assert not is_gone(other)

@@ -41,6 +41,7 @@ from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.tally import Tally
+from temporal_fleet.supervisor.shell.upgrade import Upgrade
 from tests.shell.conftest import Dealer
 from tests.waiting import wait_until
 
@@ -60,8 +61,17 @@ class Desk:
         children = Children()
         helpers = Helpers(children, self.configuration.watch(), None, log_format="json", run_dir=Path("/"))
         evictions = Evictions(bus, control, Announcer(control, lambda: 1.0), Heartbeats())
+        upgrade = Upgrade(control, children, self.configuration)
         self.requests = Requests(
-            control, self.configuration, helpers, children, evictions, paths, report=NOT_ASKED, tally=Tally()
+            control,
+            self.configuration,
+            helpers,
+            children,
+            evictions,
+            upgrade,
+            paths,
+            report=NOT_ASKED,
+            tally=Tally(),
         )
         self._control = control
         self._operator = dealer(paths.control, "an operator")

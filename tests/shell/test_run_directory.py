@@ -208,14 +208,15 @@ def test_a_box_that_cannot_be_read_now_is_kept(tmp_path: Path) -> None:
         assert all(path.exists() for path in (box, stacks, odd))
 
 
-def test_a_zombie_is_dead(tmp_path: Path) -> None:
+def test_a_zombie_of_ours_is_to_be_waited_for(tmp_path: Path) -> None:
+    """A supervisor that goes on in the same process finds those that died meanwhile so."""
     pid = shell(SLEEP)
     process = identity(pid)
     with owned(tmp_path / "run") as run, ended_after(pid):
         write_box(run, "orders-1", 1, process)
         os.kill(pid, 9)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert run.inherited() == [Deceased("orders-1", 1, NOTHING)]
+        assert run.inherited() == [Survivor("orders-1", 1, process)]
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
