@@ -37,13 +37,14 @@ _logger = logging.getLogger(__name__)
 class _Activity(NamedTuple):
     entry: ActivityEntry
     ends: float | None
-    """When its attempt, or the whole of it, is out of time. Monotonic: the Cluster's clock may be another."""
+    """When its attempt, or the whole of it, is out of time; None: it has no limit, or its code has ended.
+    Monotonic: the Cluster's clock may be another."""
 
 
 class _Activation(NamedTuple):
     number: int
-    since: float
-    """Monotonic."""
+    since: float | None
+    """Monotonic; None: its code has ended."""
 
 
 class Recorder:
@@ -76,15 +77,17 @@ class Recorder:
         return len(self._activities)
 
     def activations_for(self, seconds: float) -> list[float]:
-        """How long the activations have been in hand that have been for longer than that, the longest first.
+        """How long activations have run that have for longer than that, the longest first. An answer on its
+        way, which the Cluster may not take for long, is none of them.
 
         One that the SDK gave up, since its code did not yield, shows as an eviction that does not end."""
         now = time.monotonic()
-        since = [*(activation.since for activation in self._activations.values()), *self._evicting.values()]
-        return sorted((now - began for began in since if now - began > seconds), reverse=True)
+        running = [*(activation.since for activation in self._activations.values()), *self._evicting.values()]
+        ages = [now - since for since in running if since is not None]
+        return sorted((age for age in ages if age > seconds), reverse=True)
 
     def overdue_activities(self) -> list[float]:
-        """By how many seconds activities in hand are beyond the time of their attempt, the longest first."""
+        """By how many seconds activities that run are beyond the time of their attempt, the longest first."""
         now = time.monotonic()
         ends = [activity.ends for activity in self._activities.values() if activity.ends is not None]
         return sorted((now - end for end in ends if now > end), reverse=True)
@@ -139,6 +142,12 @@ class Recorder:
         if activity is not None:
             activity.entry.heartbeat(_serialised(heartbeat.details))
 
+    def activity_answered(self, task_token: bytes) -> None:
+        """Its code has ended, and the Cluster is about to be told."""
+        activity = self._activities.get(task_token)
+        if activity is not None:
+            self._activities[task_token] = activity._replace(ends=None)
+
     def activity_given_back(self, task_token: bytes) -> None:
         """Whatever came of it: done, failed, or to be completed by somebody else."""
         activity = self._activities.pop(task_token, None)
@@ -174,7 +183,10 @@ class Recorder:
             self._executions.evicted(run_id)
             return _EVICTION
         activation = self._activations.get(run_id)
-        return None if activation is None else activation.number
+        if activation is None:
+            return None
+        self._activations[run_id] = activation._replace(since=None)
+        return activation.number
 
     def activation_given_back(self, run_id: str, number: int | None) -> None:
         if number == _EVICTION:
@@ -220,6 +232,8 @@ class RecordedBridge:
             self._recorder.activity_beat(comp)
 
     async def complete_activity_task(self, comp: Any) -> None:
+        with self._harmless:
+            self._recorder.activity_answered(comp.task_token)
         try:
             await self._bridge.complete_activity_task(comp)
         finally:

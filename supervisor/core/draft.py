@@ -31,6 +31,7 @@ _OF_A_LIFE: dict[str, Any] = {
     "ready_at": None,
     "leaving": None,
     "recycle": "",
+    "fault": None,
     "pressure": Pressure.NONE,
     "relief": Relief(),
     "baseline": None,

@@ -176,6 +176,13 @@ class Leaving(Enum):
     ITSELF = "by itself"
 
 
+class Fault(Enum):
+    """What is wrong with an entity whose heart beats."""
+
+    NOT_POLLING = "not polling"
+    STUCK = "stuck"
+
+
 class Standing(Enum):
     """What a place is to its pool."""
 
@@ -278,6 +285,8 @@ class Entity:
     """Lives begun after a death that nobody ordered."""
     recycle: str = ""
     """Why this life is to be replaced by another like it; empty: it is not."""
+    fault: Fault | None = None
+    """Where it is to be replaced for that."""
     pressure: Pressure = Pressure.NONE
     pressure_since: float = 0.0
     relief: Relief = Relief()

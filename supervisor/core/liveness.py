@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from temporal_fleet.supervisor.core import events, recycle
 from temporal_fleet.supervisor.core.draft import Draft
-from temporal_fleet.supervisor.core.fleet import AGENT, Entity, HelperState, Phase
+from temporal_fleet.supervisor.core.fleet import AGENT, Entity, Fault, HelperState, Phase
 from temporal_fleet.supervisor.core.lives import dump, kill_useless
 from temporal_fleet.supervisor.core.states import State
 
@@ -40,18 +40,18 @@ def stood_still(draft: Draft, event: events.StoodStill) -> None:
     if activities:
         longest = f"the longest by {activities[0]:.0f} s"
         stuck.append(f"{_count(activities, 'activity', 'activities')} beyond the attempt's time, {longest}")
-    figures = f"stuck: {'; '.join(stuck)}"
+    figures = "; ".join(stuck)
     if _are_all(activations, event.workflow_slots) or _are_all(activities, event.activity_slots):
-        kill_useless(draft, entity, f"{figures}; no slot is left")
+        kill_useless(draft, entity, f"{Fault.STUCK.value}: {figures}; no slot is left")
     elif stuck:
-        _recycle(draft, entity, "entity.stuck", figures)
+        _recycle(draft, entity, Fault.STUCK, figures)
     elif _unpolled(draft, event) > limits.polling:
-        told = f"not polling: {event.unpolled} for {event.unpolled_for:.0f} s, and the Cluster answers"
-        _recycle(draft, entity, "entity.not-polling", told)
+        told = f"{event.unpolled} for {event.unpolled_for:.0f} s, and the Cluster answers"
+        _recycle(draft, entity, Fault.NOT_POLLING, told)
 
 
-def _recycle(draft: Draft, entity: Entity, kind: str, figures: str) -> None:
-    if recycle.for_standstill(draft, entity, kind, figures):
+def _recycle(draft: Draft, entity: Entity, fault: Fault, figures: str) -> None:
+    if recycle.for_fault(draft, entity, fault, figures):
         dump(draft, entity)
 
 

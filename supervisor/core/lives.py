@@ -152,6 +152,7 @@ def _quiet(draft: Draft, entity: Entity) -> None:
         Change.GO_QUIET,
         standing=Standing.RETIRED,
         recycle="",
+        fault=None,
         pressure=Pressure.NONE,
         reason=f"quiet: polls no more; to end it: temporal-fleet restart {entity.id}",
     )

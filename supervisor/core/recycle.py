@@ -4,11 +4,13 @@ moves: a marked life is outdated."""
 
 from temporal_fleet.supervisor.core.actions import Level
 from temporal_fleet.supervisor.core.draft import Draft
-from temporal_fleet.supervisor.core.fleet import Entity, RecyclePolicy
+from temporal_fleet.supervisor.core.fleet import Entity, Fault, RecyclePolicy
 from temporal_fleet.supervisor.core.moves import is_outdated
 from temporal_fleet.supervisor.core.restart import fraction
 from temporal_fleet.supervisor.core.states import State
 
+_FAULTS = {Fault.NOT_POLLING: "entity.not-polling", Fault.STUCK: "entity.stuck"}
+"""The event that tells of it."""
 JITTER = 0.1
 """Part of a limit by which it is more or less for each life: what began together does not end together."""
 PAUSE = 60.0
@@ -44,12 +46,13 @@ def for_memory(draft: Draft, entity: Entity, figures: str) -> None:
     draft.set(entity, recycle=f"memory: {figures}", recycled_at=draft.now)
 
 
-def for_standstill(draft: Draft, entity: Entity, kind: str, figures: str) -> bool:
+def for_fault(draft: Draft, entity: Entity, fault: Fault, figures: str) -> bool:
     """Whether it is recycled now; else it was marked before, or cannot be."""
     if not _may(draft, entity):
         return False
-    draft.emit(kind, Level.ERROR, f"{figures}: is replaced", entity)
-    draft.set(entity, recycle=figures)
+    told = f"{fault.value}: {figures}"
+    draft.emit(_FAULTS[fault], Level.ERROR, f"{told}: is replaced", entity)
+    draft.set(entity, recycle=told, fault=fault)
     return True
 
 

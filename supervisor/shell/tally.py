@@ -7,7 +7,7 @@ from temporal_fleet.protocol.exits import Verdict, verdict
 from temporal_fleet.protocol.metrics import Family, Meter
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.actions import Action, Emit, Level
-from temporal_fleet.supervisor.core.fleet import Entity, Fleet, Leaving
+from temporal_fleet.supervisor.core.fleet import Entity, Fault, Fleet, Leaving
 from temporal_fleet.supervisor.core.ledger import Ledger, OrderState
 
 SERIES = 5000
@@ -20,12 +20,16 @@ _BY_ORDER = {
     Leaving.STUCK: "hang",
     Leaving.BOOT_TIMEOUT: "boot_timeout",
     Leaving.TOO_LARGE: "kill_above",
+    Leaving.NO_SLOT_LEFT: "stuck",
     Leaving.ORDERED: "ordered",
 }
 """What a death is put down to, by what the supervisor had ordered; else it is by how it ended."""
 
-RECYCLED = "recycle"
-CAUSES = (*dict.fromkeys(_BY_ORDER.values()), RECYCLED, *(meaning.value for meaning in Verdict))
+_BY_FAULT = {None: "recycle", Fault.NOT_POLLING: "not_polling", Fault.STUCK: "stuck"}
+"""What the end of a recycled life is put down to."""
+CAUSES = tuple(
+    dict.fromkeys((*_BY_ORDER.values(), *_BY_FAULT.values(), *(meaning.value for meaning in Verdict)))
+)
 _ENDS = tuple(state for state in OrderState if state not in (OrderState.IMPORTING, OrderState.ROLLING))
 
 _DEATHS = "temporal_fleet_entity_deaths"
@@ -99,7 +103,7 @@ class Tally:
         place = after.entities.get(entity.id)
         cause = _cause(entity, event, place)
         self._add(_DEATHS, pool=entity.pool, cause=cause)
-        if cause == RECYCLED or (place is not None and place.restarts > entity.restarts):
+        if _is_recycled(entity) or (place is not None and place.restarts > entity.restarts):
             self._add(_RESTARTS, pool=entity.pool, cause=cause)
 
     def _recovery(self, before: Fleet, event: events.Recovered, now: float) -> None:
@@ -136,7 +140,11 @@ def _cause(entity: Entity, event: events.Died, place: Entity | None) -> str:
         meaning = Verdict.CRASH if event.signal is not None else verdict(event.code)
     if meaning in (Verdict.CLUSTER, Verdict.HOST, Verdict.PROGRAM):
         return str(meaning.value)
-    if entity.recycle and entity.leaving is Leaving.ORDERED:
-        return RECYCLED
+    if _is_recycled(entity):
+        return _BY_FAULT[entity.fault]
     ordered = _BY_ORDER.get(entity.leaving) if entity.leaving is not None else None
     return ordered or str(meaning.value)
+
+
+def _is_recycled(entity: Entity) -> bool:
+    return entity.recycle != "" and entity.leaving is Leaving.ORDERED

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 
 from temporal_fleet.supervisor.core import actions as act
 from temporal_fleet.supervisor.core import events
-from temporal_fleet.supervisor.core.fleet import AGENT, Entity, Fleet, HelperState, Leaving, Phase, Pool
+from temporal_fleet.supervisor.core.fleet import (
+    AGENT,
+    Entity,
+    Fault,
+    Fleet,
+    HelperState,
+    Leaving,
+    Phase,
+    Pool,
+)
 from temporal_fleet.supervisor.core.moves import is_outdated
 from temporal_fleet.supervisor.core.states import State
-
-REASONS = ("stuck: ", "not polling: ")
 
 
 @dataclass(slots=True)
@@ -32,8 +39,9 @@ class LivenessBooks:
             # Decided by an earlier supervisor, and remembered.
             return
         for place in after.entities.values():
+            assert place.recycle or place.fault is None, f"{place}"
             old = before.entities.get(place.id)
-            replaced = place.recycle.startswith(REASONS) and not (old and old.recycle)
+            replaced = place.fault is not None and not (old and old.fault is place.fault)
             killed = place.leaving is Leaving.NO_SLOT_LEFT and not (old and old.leaving is place.leaving)
             if replaced or killed:
                 assert isinstance(event, events.StoodStill), f"{place} after {event}"
@@ -42,7 +50,8 @@ class LivenessBooks:
                 assert old.state is State.READY, f"{old}"
                 assert any(isinstance(a, act.DumpStacks) and a.entity == place.id for a in actions)
                 self._is_just(before, after.pools[place.pool], place, event, now)
-                self.seen["stuck in each slot" if killed else place.recycle.partition(":")[0]] += 1
+                assert killed or place.fault is not None
+                self.seen["stuck in each slot" if killed or not place.fault else place.fault.value] += 1
         if isinstance(event, events.StoodStill):
             self._nobody_stays(before, event, after)
 
@@ -55,7 +64,7 @@ class LivenessBooks:
         if place.leaving is Leaving.NO_SLOT_LEFT:
             full = event.workflow_slots is not None and len(activations) >= event.workflow_slots
             assert full or (event.activity_slots is not None and len(activities) >= event.activity_slots)
-        elif place.recycle.startswith("stuck: "):
+        elif place.fault is Fault.STUCK:
             assert activations or activities, f"{place} after {event}"
         else:
             assert event.unpolled_for > limits.polling, f"{place} after {event}"

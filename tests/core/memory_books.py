@@ -11,7 +11,6 @@ from temporal_fleet.supervisor.core.eviction import ANSWER_LIMIT, ASK_LIMIT, SET
 from temporal_fleet.supervisor.core.fleet import AGENT, Entity, Fleet, HelperState, Leaving, Pressure
 from temporal_fleet.supervisor.core.recycle import JITTER, PAUSE
 from temporal_fleet.supervisor.core.states import State
-from tests.core.liveness_books import REASONS
 
 
 @dataclass(slots=True)
@@ -65,8 +64,7 @@ class MemoryBooks:
         self.recycled = {name: moment for name, moment in self.recycled.items() if name in after.entities}
         for place in after.entities.values():
             old = before.entities.get(place.id)
-            marked = place.recycle and not place.recycle.startswith(REASONS)
-            if marked and not (old and old.recycle):
+            if place.recycle and place.fault is None and not (old and old.recycle):
                 self._is_rightly_recycled(before, after, place, readings, now)
             if place.leaving is Leaving.TOO_LARGE and not (old and old.leaving is Leaving.TOO_LARGE):
                 limit = after.pools[place.pool].memory.kill_above

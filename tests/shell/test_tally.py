@@ -69,6 +69,29 @@ def die_of_the_host(fleet: Counted) -> None:
     fleet.die("orders-1", code=ExitCode.NO_BLACK_BOX)
 
 
+def lose_every_slot(fleet: Counted) -> None:
+    fleet.tell(events.StoodStill("orders-1", 1, activities=(99.0,), activity_slots=1))
+    fleet.wait(1.0)
+    fleet.die("orders-1")
+
+
+def lose_one_slot(fleet: Counted) -> None:
+    be_replaced(fleet, events.StoodStill("orders-1", 1, activities=(99.0,)))
+
+
+def not_poll(fleet: Counted) -> None:
+    fleet.tell(events.ClusterChanged(reachable=True, refused=False, reason=""))
+    fleet.now += 99.0
+    fleet.tell(events.Heard("orders-1", 1))
+    be_replaced(fleet, events.StoodStill("orders-1", 1, unpolled="no poller", unpolled_for=99.0))
+
+
+def be_replaced(fleet: Counted, told: events.StoodStill) -> None:
+    fleet.tell(told)
+    fleet.boot()
+    fleet.leave()
+
+
 @pytest.mark.parametrize(
     ("end", "causes"),
     [
@@ -77,6 +100,9 @@ def die_of_the_host(fleet: Counted) -> None:
         (die_at_boot, {"crash": 1, "boot_timeout": 1}),
         (die_of_the_cluster, {"cluster": 1}),
         (die_of_the_host, {"host": 1}),
+        (lose_every_slot, {"stuck": 1}),
+        (lose_one_slot, {"stuck": 1}),
+        (not_poll, {"not_polling": 1}),
     ],
 )
 def test_a_restart_is_put_down_to_its_cause(end: object, causes: dict[str, float]) -> None:
