@@ -153,13 +153,17 @@ def test_an_entity_that_runs_out_of_memory_stops_nobody_else(service: Service) -
 
 
 @pytest.mark.parametrize("how", ["KILL", "STOP"])
-def test_a_supervisor_that_fails_is_followed_by_another(service: Service, how: str) -> None:
-    service.wait_running(2)
+def test_a_supervisor_that_fails_is_followed_by_one_that_adopts_its_entities(
+    service: Service, how: str
+) -> None:
+    before = service.wait_running(2)
     main = service.main()
     service.kill(main, how)
     wait_until(lambda: service.main() not in (0, main), within=20, what="another supervisor")
-    service.wait_running(2)
     wait_until(lambda: service.show("ActiveState") == "active", what="it is ready")
+    after = service.wait_running(2)
+    assert pids(after) == pids(before)
+    assert [e.incarnation for e in after.entities] == [e.incarnation for e in before.entities]
 
 
 async def test_a_stop_waits_for_what_drains(service: Service, dev_server: DevServer) -> None:
@@ -204,8 +208,12 @@ async def test_what_a_supervisor_leaves_that_is_killed_at_a_stop(
 
 
 def test_the_page_to_its_end(administrator: Administrator, service: Service) -> None:
+    before = service.wait_running(2)
+    main = service.main()
     administrator.follow("Update it")
-    service.wait_running(2)
+    assert pids(service.wait_running(2)) == pids(before)
+    assert (service.main(), service.show("ActiveState")) == (main, "active")
+    wait_until(lambda: service.show("StatusText").startswith("2/2 "), what="it goes on telling systemd")
     administrator.follow("Remove it")
     assert service.processes() == []
     assert not service.machine.path("/run/temporal-fleet/shop").exists()
