@@ -4,8 +4,6 @@ what the one before counted, is in protocol.metrics. No judgement, no sending.
 """
 
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
 from pathlib import Path
 
 from temporalio.runtime import (
@@ -23,7 +21,6 @@ WRITE_EVERY = 2.0
 """Seconds. What was counted since the last time is lost by a kill."""
 
 _OURS = "temporal_fleet_"
-_LAST_WRITE_WITHIN = 1.0
 
 # Those of the SDK's own exporter for Prometheus, in seconds.
 _LATENCY = (0.05, 0.1, 0.5, 1.0, 2.5, 10.0)
@@ -57,11 +54,10 @@ class EntityMetrics:
         self._meter = Meter(SERIES)
         self._counted: dict[str, int] = {}
         """Of our own counters: how far this life was when it was last told."""
-        self._thread = ThreadPoolExecutor(1, "metrics")
-        self._writing: Future[None] | None = None
         self._due = 0.0
         self._changed = False
         self._troubled = False
+        self._sequence = 0
         try:
             former = read_metrics(path)
         except FileNotFoundError:
@@ -69,6 +65,7 @@ class EntityMetrics:
         except (OSError, PeerRubbish) as error:
             _logger.warning("its metrics begin anew: %s", error)
             return
+        self._sequence = former.sequence
         self._meter.inherit(former.families)
         self._meter.dropped = former.dropped
 
@@ -101,47 +98,39 @@ class EntityMetrics:
         self._meter.observe(f"{_OURS}resurrection_duration", {}, seconds, _RESURRECTION, help=help, unit="s")
 
     def write(self, now: float) -> None:
-        """If it is time to, and there is something new. In a thread: a disk that stands still must not hold
-        up the event loop, whose silence would be a hang."""
-        if not self._changed or now < self._due or not self._is_written():
-            return
-        self._due = now + WRITE_EVERY
-        self._changed = False
-        # Taken now: the loop goes on counting.
-        snapshot = self._encoded()
-        self._writing = self._thread.submit(write_metrics, self._path, snapshot)
+        """If it is time to, and there is something new."""
+        if self._changed and now >= self._due:
+            self._due = now + WRITE_EVERY
+            self._write()
 
     def close(self) -> None:
-        """Write the last of it, if the disk takes it."""
-        if self._writing is not None:
-            wait_for([self._writing], _LAST_WRITE_WITHIN)
-        if self._is_written():
-            last = self._thread.submit(write_metrics, self._path, self._encoded())
-            wait_for([last], _LAST_WRITE_WITHIN)
-        self._thread.shutdown(wait=False)
+        """Write the last of it."""
+        self._write()
+
+    def _write(self) -> None:
+        """In the event loop, as the black box is: a thread for it would cost each entity more memory than all
+        its metrics. What becomes of it is told when that changes."""
+        self._changed = False
+        self._sequence += 1
+        try:
+            write_metrics(self._path, self._encoded(), self._sequence)
+        except OSError as error:
+            if not self._troubled:
+                _logger.warning("its metrics cannot be written, and stay as they are: %s", error)
+            self._troubled = True
+        else:
+            self._troubled = False
 
     def _encoded(self) -> bytes:
         return encode_metrics(
             MetricsFile(
                 entity=self._entity,
                 incarnation=self._incarnation,
+                sequence=self._sequence,
                 families=self._meter.families(),
                 dropped=self._meter.dropped,
             )
         )
-
-    def _is_written(self) -> bool:
-        """Whether the last one is. What became of it is told when it changes."""
-        if self._writing is None:
-            return True
-        if not self._writing.done():
-            return False
-        error = self._writing.exception()
-        self._writing = None
-        if error is not None and not self._troubled:
-            _logger.warning("its metrics cannot be written, and stay as they are: %s", error)
-        self._troubled = error is not None
-        return True
 
 
 def _text(value: str | int | float | bool) -> str:

@@ -30,6 +30,8 @@ def entity_runtime(metrics: MetricBuffer, core_logger: str) -> Runtime:
         TelemetryConfig(
             logging=LoggingConfig(TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding),
             metrics=metrics,
+            # The same on every series.
+            attach_service_name=False,
         ),
         _WORKER_HEARTBEAT_INTERVAL,
     )

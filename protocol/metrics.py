@@ -1,7 +1,12 @@
 """Metrics: families of series that one process counts up, sets or observes, and the file in which an entity
 leaves its own. What is measured, and how it is shown, does not belong here.
 
-    RUN_DIR/entities/ID.metrics   one MetricsFile (MessagePack), replaced whole
+    RUN_DIR/entities/ID.metrics   two slots of 1 MiB, sparse; each a header (magic, length, CRC-32) and a
+                                  MetricsFile (MessagePack)
+
+Each write goes into the slot that does not hold the last one: so one of them is whole whenever somebody
+reads, or dies while it writes. Nothing is renamed: an entity that runs as another user may write to its file,
+and may make none.
 
 The file is an entity's, not a life's. A life writes all that its forebears of the same id counted and what it
 counted itself, so that no counter goes backwards when the next life begins, whatever ended the one before.
@@ -11,15 +16,23 @@ Names, units and labels are as the process has them. Those of Prometheus (`_tota
 characters) are made where they are shown.
 """
 
+import errno
 import os
+import struct
+import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 
 from temporal_fleet.protocol.errors import PeerRubbish
+
+MAGIC = b"TFLM"
+SLOT = 1 << 20
+_HEADER = struct.Struct("<4sII")
 
 LONGEST_TEXT = 500
 """Characters of a name or a label's value. A series with a longer one is dropped."""
@@ -58,6 +71,8 @@ class MetricsFile(msgspec.Struct, kw_only=True):
     entity: str
     incarnation: int
     """Of the life that wrote it."""
+    sequence: int
+    """Grows with each write, over all lives."""
     families: list[Family]
     dropped: int = 0
     """Updates that found no room, since the first life."""
@@ -71,7 +86,8 @@ class Meter:
         self.dropped = 0
         self._limit = limit
         self._number = 0
-        self._families: dict[str, tuple[Family, dict[frozenset[tuple[str, str]], Series]]] = {}
+        self._families: dict[str, tuple[Family, dict[str, Series]]] = {}
+        """By name, and by labels in one text: a set of pairs would take up more than the series."""
 
     def add(
         self, name: str, labels: Mapping[str, str], by: float = 1, *, help: str = "", unit: str = ""
@@ -86,7 +102,7 @@ class Meter:
     ) -> None:
         series = self._series(name, Kind.GAUGE, labels, help, unit, ())
         if series is not None:
-            series.value = value
+            series.value = float(value)
 
     def observe(
         self,
@@ -131,7 +147,7 @@ class Meter:
         buckets: Sequence[float],
     ) -> Series | None:
         known = self._families.get(name)
-        key = frozenset(labels.items())
+        key = "\0".join(f"{label}={labels[label]}" for label in sorted(labels))
         if known is not None:
             family, by_labels = known
             found = by_labels.get(key)
@@ -148,10 +164,15 @@ class Meter:
             known = self._families[name] = family, {}
         family, by_labels = known
         counts = [0] * (len(family.buckets) + 1) if kind is Kind.HISTOGRAM else []
-        series = by_labels[key] = Series(labels=dict(labels), counts=counts)
+        series = by_labels[key] = Series(labels=_shared(labels), counts=counts)
         family.series.append(series)
         self._number += 1
         return series
+
+
+def _shared(labels: Mapping[str, str]) -> dict[str, str]:
+    """Most series have the same ones."""
+    return {sys.intern(name): sys.intern(value) for name, value in labels.items()}
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -162,33 +183,49 @@ def encode_metrics(metrics: MetricsFile) -> bytes:
     return _encoder.encode(metrics)
 
 
-def write_metrics(path: Path, encoded: bytes) -> None:
-    """Atomically: who reads the file finds all of it, or what was there before.
+def write_metrics(path: Path, encoded: bytes, sequence: int) -> None:
+    """Into the slot whose turn it is.
 
-    Raises OSError.
+    Raises OSError, and the other slot holds what was written before.
     """
-    draft = path.with_suffix(".metrics-new")
+    if len(encoded) > SLOT - _HEADER.size:
+        raise OSError(errno.EFBIG, f"{len(encoded)} bytes of metrics are too many", str(path))
+    frame = _HEADER.pack(MAGIC, len(encoded), crc32(encoded)) + encoded
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        with open(draft, "wb", opener=_private) as file:
-            file.write(encoded)
-        draft.rename(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+        if os.pwrite(descriptor, frame, SLOT * (sequence % 2)) < len(frame):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(descriptor)
 
 
 def read_metrics(path: Path) -> MetricsFile:
-    """Raises OSError (FileNotFoundError where none was written yet), and PeerRubbish for anything else."""
+    """What was written last, as far as it is whole.
+
+    Raises OSError (FileNotFoundError where none was written yet), and PeerRubbish for anything else.
+    """
+    with path.open("rb") as file:
+        content = file.read(2 * SLOT)
+    if not content:
+        raise FileNotFoundError(errno.ENOENT, "none was written yet", str(path))
+    whole = [found for found in (_slot(content[:SLOT]), _slot(content[SLOT:])) if found is not None]
+    if not whole:
+        raise PeerRubbish(f"{path} holds no metrics")
+    return max(whole, key=lambda found: found.sequence)
+
+
+def _slot(content: bytes) -> MetricsFile | None:
+    """None: nothing was written there, or it is torn, or it is none of ours."""
     try:
-        metrics = _decoder.decode(path.read_bytes())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PeerRubbish(f"{path} holds no metrics: {error}") from error
+        magic, length, checksum = _HEADER.unpack_from(content)
+        encoded = content[_HEADER.size : _HEADER.size + length]
+        if (magic, checksum) != (MAGIC, crc32(encoded)):
+            return None
+        metrics = _decoder.decode(encoded)
+    except (struct.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
     for family in metrics.families:
         wanted = len(family.buckets) + 1 if family.kind is Kind.HISTOGRAM else 0
         if any(len(series.counts) != wanted for series in family.series):
-            raise PeerRubbish(f"{path} holds no metrics: {family.name} has other buckets than counts")
+            return None
     return metrics
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

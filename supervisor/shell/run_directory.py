@@ -95,10 +95,14 @@ class OwnedRunDirectory:
         paths.entities.chmod(0o700)
 
     def release(self) -> None:
-        """Give the directory up. The lock file stays: to unlink one that another process opens is a race."""
+        """Give the directory up. The lock file stays: to unlink one that another process opens is a race. So
+        do metrics where any entity may live, or is to be recovered: its next life goes on from them."""
         if self._is_ours():
             for file in (*self.paths.path.glob("*.sock"), self.paths.pid):
                 _remove(file)
+            if not any(self.lives()):
+                for file in self.paths.entities.glob("*.metrics"):
+                    _remove(file)
         os.close(self.lock)
 
     def users(self) -> set[int]:
@@ -117,7 +121,8 @@ class OwnedRunDirectory:
             folder.chmod(0o711)
 
     def make_files(self, entity: str, incarnation: int, user: Account) -> None:
-        """Of a life that is another user's, before its fork: it may make none. Raises OSError."""
+        """Of a life that is another user's, before its fork: it may make none. That of its metrics may be
+        there, from a life before it. Raises OSError."""
         files = {
             self.paths.blackbox(entity, incarnation): 0o600,
             self.paths.stacks(entity, incarnation): NOT_YET,
@@ -128,6 +133,11 @@ class OwnedRunDirectory:
                 os.fchown(descriptor, user.uid, user.gid)
             finally:
                 os.close(descriptor)
+        metrics = os.open(self.paths.metrics(entity), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchown(metrics, user.uid, user.gid)
+        finally:
+            os.close(metrics)
 
     def _is_ours(self) -> bool:
         """Whether the directory at our path is the one that we locked: somebody may have removed it, and

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.metrics import (
     LONGEST_TEXT,
+    SLOT,
     Family,
     Kind,
     Meter,
@@ -27,9 +28,15 @@ def of(meter: Meter) -> dict[str, list[float]]:
     return {family.name: [series.value for series in family.series] for family in meter.families()}
 
 
-def written(meter: Meter, incarnation: int = 1) -> bytes:
+def encoded(meter: Meter, sequence: int = 1) -> bytes:
     families = meter.families()
-    return encode_metrics(MetricsFile(entity="orders-1", incarnation=incarnation, families=families))
+    return encode_metrics(MetricsFile(entity="orders-1", incarnation=1, sequence=sequence, families=families))
+
+
+def counted(so_far: int) -> Meter:
+    meter = Meter(1)
+    meter.add("tasks", {}, so_far)
+    return meter
 
 
 def test_counters_add_up_gauges_are_set_and_observations_go_into_their_buckets() -> None:
@@ -64,7 +71,7 @@ def test_a_life_goes_on_from_the_one_before_but_for_its_gauges(tmp_path: Path) -
     first.put("pollers", QUEUE, 5)
     first.observe("latency", QUEUE, 0.5, (1.0,))
     path = tmp_path / "orders-1.metrics"
-    write_metrics(path, written(first))
+    write_metrics(path, encoded(first), 1)
     second = Meter(10)
     second.inherit(read_metrics(path).families)
     second.add("tasks", QUEUE)
@@ -72,7 +79,6 @@ def test_a_life_goes_on_from_the_one_before_but_for_its_gauges(tmp_path: Path) -
     assert of(second) == {"tasks": [8], "latency": [3.5]}
     assert second.families()[1].series[0].counts == [1, 1]
     assert first.families()[2].series[0].counts == [1, 0], "the former life's numbers moved"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["orders-1.metrics"]
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -88,7 +94,7 @@ def test_no_counter_goes_backwards_over_any_number_of_lives(
     for dies, label, by in steps:
         if dies:
             heir = Meter(limit)
-            heir.inherit(msgspec.msgpack.decode(written(meter), type=MetricsFile).families)
+            heir.inherit(msgspec.msgpack.decode(encoded(meter), type=MetricsFile).families)
             meter = heir
         meter.add("tasks", {"label": label}, by)
         meter.observe("latency", {"label": label}, by, (3.0,))
@@ -99,24 +105,29 @@ def test_no_counter_goes_backwards_over_any_number_of_lives(
                 seen[key] = series.value
 
 
+def test_each_write_leaves_the_one_before_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "orders-1.metrics"
+    for sequence in range(1, 6):
+        write_metrics(path, encoded(counted(10 * sequence), sequence), sequence)
+        assert read_metrics(path).sequence == sequence
+    assert path.stat().st_blocks * 512 < 64 << 10, "it is not sparse"
+    # One that is killed while it writes, at whatever byte: what it wrote before is there.
+    torn = encoded(counted(60), 6)
+    write_metrics(path, torn, 6)
+    whole = path.read_bytes()
+    for cut in range(13, 12 + len(torn)):
+        path.write_bytes(whole[:cut] + b"\xff" * (12 + len(torn) - cut) + whole[12 + len(torn) :])
+        assert read_metrics(path).sequence == 5, f"cut after {cut} bytes"
+
+
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
-        b"\x00" * 100,
-        b"\xc1",
-        b"\x91" * 5000,
-        encode_metrics(
-            MetricsFile(
-                entity="orders-1",
-                incarnation=1,
-                families=[
-                    Family(
-                        name="f", kind=Kind.HISTOGRAM, buckets=[1.0], series=[Series(labels={}, counts=[1])]
-                    )
-                ],
-            )
-        ),
+        b"rubbish",
+        bytes(100),
+        bytes(2 * SLOT),
+        b"TFLM" + bytes(8),
+        b"TFLM" + (2**32 - 1).to_bytes(4, "little") + bytes(SLOT),
     ],
 )
 def test_a_file_that_holds_something_else_is_rubbish(tmp_path: Path, content: bytes) -> None:
@@ -126,10 +137,41 @@ def test_a_file_that_holds_something_else_is_rubbish(tmp_path: Path, content: by
         read_metrics(path)
 
 
-def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xc1",
+        b"\x91" * 5000,
+        encode_metrics(
+            MetricsFile(
+                entity="orders-1",
+                incarnation=1,
+                sequence=1,
+                families=[
+                    Family(
+                        name="f", kind=Kind.HISTOGRAM, buckets=[1.0], series=[Series(labels={}, counts=[1])]
+                    )
+                ],
+            )
+        ),
+    ],
+)
+def test_what_is_whole_and_makes_no_sense_is_rubbish_too(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "orders-1.metrics"
-    write_metrics(path, written(Meter(1), 1))
-    (tmp_path / "orders-1.metrics-new").mkdir()
-    with pytest.raises(OSError, match="directory"):
-        write_metrics(path, written(Meter(1), 2))
-    assert read_metrics(path).incarnation == 1
+    write_metrics(path, content, 1)
+    with pytest.raises(PeerRubbish):
+        read_metrics(path)
+
+
+def test_one_that_is_empty_was_not_written_yet(tmp_path: Path) -> None:
+    (tmp_path / "orders-1.metrics").touch()
+    with pytest.raises(FileNotFoundError):
+        read_metrics(tmp_path / "orders-1.metrics")
+
+
+def test_what_does_not_fit_is_refused_and_hurts_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "orders-1.metrics"
+    write_metrics(path, encoded(counted(1)), 1)
+    with pytest.raises(OSError, match="too many"):
+        write_metrics(path, bytes(SLOT), 2)
+    assert read_metrics(path).sequence == 1

@@ -284,3 +284,16 @@ def test_another_user_has_the_files_of_its_life_and_no_say_over_other_processes(
     with owned(tmp_path / "run") as run:
         assert stat.S_IMODE(run.paths.path.stat().st_mode) == 0o700
         assert stat.S_IMODE(run.paths.entities.stat().st_mode) == 0o700
+
+
+def test_metrics_go_with_the_last_entity_and_not_before(tmp_path: Path) -> None:
+    run = OwnedRunDirectory(RunDirectory(tmp_path / "run"))
+    metrics, box = run.paths.metrics("orders-1"), run.paths.blackbox("orders-1", 1)
+    for path in (metrics, box):
+        path.touch()
+    run.release()
+    assert metrics.exists(), "its next life has nothing to go on from"
+    again = OwnedRunDirectory(RunDirectory(tmp_path / "run"))
+    box.unlink()
+    again.release()
+    assert list(run.paths.entities.iterdir()) == []

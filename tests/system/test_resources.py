@@ -7,6 +7,7 @@ from typing import Any
 
 from temporalio.client import Client
 
+from temporal_fleet.protocol.metrics import read_metrics
 from tests.conftest import DevServer
 from tests.fleet import PROGRAMS, FleetUnderTest
 from tests.users import as_root, nobody, public_folder, seen_by_all
@@ -63,7 +64,7 @@ async def test_processes_have_what_their_pool_says_and_come_to_nothing_else(
         before = fleet.start().wait_running()
         run, entities = fleet.run_dir, fleet.run_dir.entities
         closed = [run.control, run.events, run.bus, run.books, run.lock, run.path, entities]
-        closed += [run.blackbox("plain-1", 1), run.stacks("plain-1", 1)]
+        closed += [run.blackbox("plain-1", 1), run.stacks("plain-1", 1), run.metrics("plain-1")]
         plain = await ask(f"{task_queue}-plain", "look", [])
         assert plain["uids"] == [0]
         assert plain["gpus"] is None
@@ -109,6 +110,9 @@ async def test_processes_have_what_their_pool_says_and_come_to_nothing_else(
         assert "life.py" in dumped.stdout
         assert (folder / "logs" / "nobody" / "fork-server.frugal.log").stat().st_uid == user.uid
         assert (folder / "logs" / "nobody" / "frugal-1.log").stat().st_uid == user.uid
+        await eventually(
+            lambda: read_metrics(run.metrics("frugal-1")).families, what="what it measured is in its file"
+        )
 
         killed = fleet.entity("frugal-1").pid
         assert killed is not None

@@ -35,7 +35,7 @@ def file_of(meter: Meter, incarnation: int = ORDERS_1.incarnation) -> dict[str, 
     families, dropped = meter.families(), meter.dropped
     return {
         "orders-1": MetricsFile(
-            entity="orders-1", incarnation=incarnation, families=families, dropped=dropped
+            entity="orders-1", incarnation=incarnation, sequence=1, families=families, dropped=dropped
         )
     }
 
