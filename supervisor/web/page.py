@@ -165,7 +165,7 @@ def _entities(report: StatusReport, history: Mapping[str, Sequence[Moment]]) -> 
     return _table(
         "Entities",
         (
-            *("entity", "state", "PID", "memory", "its course", "cached", "its course"),
+            *("entity", "state", "PID", "memory", "over time", "cached", "over time"),
             *("activities", "restarts", "up", "note"),
         ),
         rows,

@@ -97,13 +97,14 @@ class _Desk:
             slowest.transport.abort()
             if slowest is writer:
                 return
+            del self._open[slowest]
         self._open[writer] = False
         try:
             # Whoever hangs up, or is hung up on, gets no answer.
             with suppress(OSError, TimeoutError):
                 await self._attend(reader, writer)
         finally:
-            del self._open[writer]
+            self._open.pop(writer, None)
             writer.transport.abort()
 
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -119,7 +120,8 @@ class _Desk:
         else:
             if asked is None:
                 return
-            self._open[writer] = True
+            if writer in self._open:
+                self._open[writer] = True
             response = await self._respond(asked)
         async with asyncio.timeout(ANSWER_WITHIN):
             head_alone = asked is not None and asked.method == b"HEAD"

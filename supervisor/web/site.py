@@ -105,8 +105,9 @@ class Site:
         # One after the other: a second scraper must not double what the first one costs.
         async with self._scraping:
             answers = await self._answers()
-            with suppress(Silent):
-                await self._source.metrics.answer()
+            if answers:
+                with suppress(Silent):
+                    await self._source.metrics.answer()
             status, counted = self._source.status.last, self._source.metrics.last
             text, content_type = await asyncio.to_thread(
                 self._expose,

@@ -1,7 +1,9 @@
 """The fleet over HTTP: health, metrics and the page of a real fleet, with and without trouble."""
 
+import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,14 +12,16 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from temporalio.client import Client
 
-from temporal_fleet.protocol.report import StatusReport
 from tests.conftest import DevServer
-from tests.faults.observing import run_errand
 from tests.fleet import FleetUnderTest
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
+from tests.web.browser import BROWSER, browser
+from tests.web.deployed import ALERTS, DASHBOARD, queries
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -81,8 +85,7 @@ def test_a_fleet_is_seen_over_http_whatever_befalls_it(
     assert get(at, "/nothing")[0] == 404
 
     # Work, a death, and no counter goes backwards.
-    for _ in range(4):
-        run_errand(dev_server, task_queue, "ship")
+    waiting = asyncio.run(_work(dev_server, task_queue))
 
     def worked() -> Samples | None:
         samples = scrape(at)
@@ -92,26 +95,29 @@ def test_a_fleet_is_seen_over_http_whatever_befalls_it(
     before = wait_until(worked, what="all work is in the metrics")
     assert total(before, "temporal_fleet_entity_memory_pss_bytes") > 2 * 5 << 20
     assert total(before, "temporal_fleet_pool_entities", pool="orders", state="ready") == 2
-    victim = fleet.entity("orders-1")
-    assert victim.pid is not None
-    os.kill(victim.pid, signal.SIGKILL)
-    fleet.wait(lambda s: _is_new(s, victim.incarnation), what="another life")
+    for victim in fleet.status().entities:
+        assert victim.pid is not None
+        os.kill(victim.pid, signal.SIGKILL)
+    fleet.wait(lambda s: all(e.incarnation > 1 and e.pollers for e in s.entities), what="other lives")
+    asyncio.run(_go_on(dev_server, waiting))
 
     def counted() -> Samples | None:
         samples = scrape(at)
         recovered = total(samples, "temporal_fleet_recovery_duration_seconds_count", pool="orders")
-        polls = total(samples, "temporal_num_pollers", entity="orders-1")
-        return samples if recovered and polls else None
+        resurrected = total(samples, "temporal_fleet_resurrection_duration_seconds_count")
+        return samples if recovered == 2 and resurrected == 2 else None
 
-    after = wait_until(counted, what="the recovery is in the metrics")
-    assert total(after, "temporal_fleet_entity_restarts_total", pool="orders", cause="crash") == 1
-    assert total(after, "temporal_fleet_events_total", kind="entity.died") == 1
+    after = wait_until(counted, what="what came back is in the metrics")
+    assert total(after, "temporal_fleet_entity_resurrections_total", pool="orders") == 2
+    assert total(after, "temporal_fleet_entity_restarts_total", pool="orders", cause="crash") == 2
+    assert total(after, "temporal_fleet_events_total", kind="entity.died") == 2
     backwards = {
         key: (value, after.get(key))
         for key, value in before.items()
         if key[0].endswith(("_total", "_count", "_bucket")) and after.get(key, -1.0) < value
     }
     assert backwards == {}, "counters went backwards, or are gone"
+    _check_names(after)
     _check_promtool(get(at, "/metrics")[1])
 
     # The web server dies: the fleet does not mind, and it is back, at a port of its own.
@@ -127,7 +133,7 @@ def test_a_fleet_is_seen_over_http_whatever_befalls_it(
         assert get(at, "/healthz")[1] == "supervisor: its loop has not answered for 2 s\n"
         hung = scrape(at)
         assert hung["temporal_fleet_supervisor_answers", frozenset()] == 0
-        assert total(hung, "temporal_workflow_completed_total") == 4
+        assert total(hung, "temporal_workflow_completed_total") >= 4
         assert "The supervisor does not answer" in get(at, "/")[1]
     finally:
         fleet.signal(signal.SIGCONT)
@@ -154,14 +160,72 @@ def test_a_fleet_is_seen_over_http_whatever_befalls_it(
     assert "Traceback" not in fleet.log_text()
 
 
-def _is_new(report: StatusReport, incarnation: int) -> bool:
-    return any(e.id == "orders-1" and e.incarnation > incarnation and e.pollers for e in report.entities)
+@pytest.mark.skipif(BROWSER is None, reason="there is no browser (Debian: apt-get install chromium)")
+def test_the_page_in_a_browser_with_and_without_javascript(make_fleet: MakeFleet, tmp_path: Path) -> None:
+    fleet = make_fleet(entities=2, fleet='http = "127.0.0.1:0"').start()
+    at = address(fleet)
+    fleet.wait_running()
+    # A chart needs two moments.
+    wait_until(lambda: "<polyline" in get(at, "/")[1], what="a chart")
+    with browser(tmp_path) as page:
+        page.go(f"http://{at}/", script=False)
+        plain = page.html()
+        for text in ("orders-1", "orders-2", "<polyline", "entity.ready", "running"):
+            assert text in plain, text
+        assert "data-fresh" not in plain
+        assert 'aria-pressed="false" hidden' in plain, "a button that does nothing is shown"
+
+        page.go(f"http://{at}/", dark=True)
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 20, 23)"
+        assert page.evaluate("document.getElementById('pause').hidden") is False
+        victim = fleet.entity("orders-2").pid
+        assert victim is not None
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: "entity.died" in page.html(), what="the page shows the death by itself")
+        assert page.evaluate("document.querySelectorAll('svg').length") >= 2
+        page.evaluate("document.getElementById('pause').click()")
+        assert page.evaluate("document.getElementById('pause').ariaPressed") == "true"
+        assert page.complaints == []
+        page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'x=1'}))")
+        assert page.evaluate("typeof x") == "undefined", "a foreign script was run"
+        assert "Content Security Policy" in "".join(page.complaints)
+    assert fleet.stop() == 0
+
+
+async def _work(server: DevServer, task_queue: str) -> list[str]:
+    """Four errands are done, and two orders wait: their ids."""
+    client = await Client.connect(server.address)
+    waiting = [f"{task_queue}-order-{number}" for number in range(2)]
+    for order in waiting:
+        await client.start_workflow("Order", 0.0, id=order, task_queue=task_queue)
+    for number in range(4):
+        errand = f"{task_queue}-errand-{number}"
+        await client.execute_workflow("Errand", args=["ship", 0.0], id=errand, task_queue=task_queue)
+    return waiting
+
+
+async def _go_on(server: DevServer, waiting: list[str]) -> None:
+    client = await Client.connect(server.address)
+    for order in waiting:
+        await client.get_workflow_handle(order).signal("pay")
+    for order in waiting:
+        await client.get_workflow_handle(order).result()
 
 
 def _listens(at: str) -> bool:
     host, _, port = at.rpartition(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) == 0
+
+
+def _check_names(samples: Samples) -> None:
+    """Whatever the dashboard and the alerts name is there."""
+    there = {name for name, _ in samples}
+    texts = [ALERTS.read_text(), *queries(json.loads(DASHBOARD.read_text()))]
+    # In queries alone: what an alert says to a reader names commands too.
+    used = {name for text in texts for name in re.findall(r"\b(temporal_\w+)", text)}
+    assert len(used) > 30
+    assert used <= there, f"nobody exports {sorted(used - there)}"
 
 
 def _check_promtool(text: str) -> None:
