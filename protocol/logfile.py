@@ -51,7 +51,7 @@ class LogFile:
 
     A line is with the kernel when `write` returns, so that a SIGKILL costs none. There is no lock that
     another thread, a signal handler or a fork could be caught in: the descriptor stays the same for ever,
-    and gets another file under it when the log is rotated. Where no file can be had, lines go to `elsewhere`.
+    and gets another file under it when the log is rotated.
     """
 
     def __init__(
@@ -61,9 +61,11 @@ class LogFile:
         elsewhere: int,
         say: Callable[[str], bytes],
         mirrors: tuple[int, ...] = (),
+        *,
+        stands_in: bool = True,
     ) -> None:
-        """`say` makes a line of what the log has to tell of itself; `mirrors`: descriptors that are to be the
-        file too."""
+        """`say` makes a line of what the log has to tell of itself, to `elsewhere`; `mirrors`: descriptors
+        that are to be the file too. `stands_in`: whether lines go to `elsewhere` where no file can be had."""
         self.path = log_path(files, name)
         self._size = files.size
         self._keep = files.keep
@@ -75,7 +77,7 @@ class LogFile:
         self._complained = False
         self._turn = threading.Lock()
         """For who looks after the file. Nobody waits for it."""
-        self._descriptor = _duplicate(elsewhere)
+        self._descriptor = _duplicate(elsewhere if stands_in else None)
         self._look_at = 0.0
         self._look_after()
 
@@ -156,9 +158,9 @@ class LogFile:
             os.write(self._elsewhere, self._say(text))
 
 
-def _duplicate(descriptor: int) -> int:
-    try:
-        return os.dup(descriptor)
-    except OSError:
-        # There is no such stream: what goes there goes nowhere.
-        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+def _duplicate(descriptor: int | None) -> int:
+    if descriptor is not None:
+        # Where there is no such stream, what goes there goes nowhere.
+        with suppress(OSError):
+            return os.dup(descriptor)
+    return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

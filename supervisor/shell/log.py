@@ -107,7 +107,9 @@ class _Sink:
         if former is not None:
             former.close()
         if files is not None:
-            self._file = LogFile(files, SUPERVISOR, self._stream.fileno(), self._own_line)
+            # The stream has every line already.
+            stream = self._stream.fileno()
+            self._file = LogFile(files, SUPERVISOR, stream, self._own_line, stands_in=False)
 
     def _own_line(self, text: str) -> bytes:
         return _bytes(self.lines.json({"level": "error", "event": text}))
