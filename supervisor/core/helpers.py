@@ -200,6 +200,7 @@ def _back_off(draft: Draft, helper: Helper, reason: str) -> None:
 
 def _start(draft: Draft, key: HelperKey, pool: Pool | None, streak: int = 0) -> None:
     draft.helper_lives += 1
+    former = draft.helpers.get(key)
     draft.helpers[key] = Helper(
         key=key,
         state=HelperState.STARTING,
@@ -208,6 +209,8 @@ def _start(draft: Draft, key: HelperKey, pool: Pool | None, streak: int = 0) -> 
         deadline=draft.now + (pool.boot if pool else BOOT),
         streak=streak,
         program=pool.program.program if pool else "",
+        # Until it has imported it again: what is not known cannot be told to have changed.
+        code=former.code if former is not None else "",
         reason=f"imports {pool.program.program}" if pool else "",
     )
     draft.act(StartHelper(key, draft.helper_lives, pool.program if pool else None))

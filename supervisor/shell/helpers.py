@@ -161,6 +161,8 @@ class Helpers:
                 process.flush()
 
     def stop(self, key: HelperKey) -> None:
+        """For good. One that only died is started again, and what it had imported still counts until then."""
+        self._codes.forget(key.name)
         if running := self._running.get(key):
             running.process.stop()
 
@@ -198,7 +200,6 @@ class Helpers:
     def ended(self, owner: HelperLife, code: int | None, signal_name: str | None) -> list[events.Event]:
         """A helper was waited for. First what it said before its end."""
         process = self._running.pop(owner.key).process
-        self._codes.forget(owner.key.name)
         how = f"killed by {signal_name}" if signal_name else f"exit status {code}"
         told: list[events.Event] = []
         if isinstance(process, DevServerProcess):

@@ -9,6 +9,7 @@ from temporalio.client import Client
 
 from temporal_fleet.protocol.report import StatusReport
 from tests.conftest import DevServer
+from tests.faults.observing import kill
 from tests.fleet import PROGRAMS, FleetUnderTest, is_alive
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
@@ -76,6 +77,8 @@ def test_a_reload_rolls_the_pools_whose_code_changed_and_no_others(
     assert told(dev_server, task_queue) == "old", "a saved file changes nothing by itself"
     planned = fleet.command("plan")
     assert "~ orders replace: code changed: orders.py" in planned.stdout
+    # Also while the fork servers are not there to be asked.
+    kill(fork_servers(fleet))
     reloaded = fleet.command("reload")
     assert reloaded.returncode == 0, reloaded.stderr
     after = fleet.wait_running()
