@@ -52,8 +52,7 @@ R = TypeVar("R")
 
 _ASKED = 1000
 """Executions at most, the most recently active."""
-_AT_ONCE = 4
-"""Whose tasks were not dropped must not wait for who asks after those that were."""
+_AT_ONCE = 8
 _OF_LATE = 10.0
 """Seconds before the shutdown in which an execution of another entity was active."""
 _AGAIN = 0.5
