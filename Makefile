@@ -7,13 +7,13 @@
 # Each makes the environment it needs first, from Python >= 3.11 and a package index.
 # VENV=DIR     the environment (.venv)
 # PYTHON=…     the interpreter to make it from (the first on the PATH that will do)
-# JOBS=N       processes that share the tests; most of them wait, for a real server (4)
+# JOBS=N       processes that share the tests; most of them wait, for a real server (3)
 # INSTALL=…    `editable` (the default), or the wheel to install and test instead
 
 VENV    := .venv
 INSTALL := editable
 ARGS    :=
-JOBS    := 4
+JOBS    := 3
 BIN     := $(VENV)/bin
 comma   := ,
 
