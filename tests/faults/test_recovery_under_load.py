@@ -28,7 +28,8 @@ async def kill_at_random(fleet: FleetUnderTest, chance: random.Random, over: asy
     kills = 0
     while kills < KILLS:
         await asyncio.sleep(chance.uniform(0.0, 0.4))
-        living = [entity.pid for entity in fleet.status().entities if entity.pid is not None]
+        report = fleet.wait(lambda s: s.entities, what="the supervisor says who lives")
+        living = [entity.pid for entity in report.entities if entity.pid is not None]
         # At times several at once, all of them included.
         for pid in chance.sample(living, k=min(len(living), chance.choice([1, 1, 1, 2, ENTITIES]))):
             try:

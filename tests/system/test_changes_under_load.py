@@ -64,9 +64,6 @@ class Operator:
             self._drain_and_resume,
             self._several_at_once,
             self._kill,
-            self._change_without_a_supervisor,
-            self._change_without_a_supervisor,
-            self._upgrade,
         ]
         self._changes = _again_and_again(changes, chance)
         self._victims = _again_and_again(["entity", "fork server", "agent"], chance)
@@ -143,24 +140,6 @@ class Operator:
             for words in self._chance.sample([("reload",), ("restart", "orders"), ("scale", size)], k=3):
                 group.create_task(self._command(*words, or_says="superseded"))
                 await asyncio.sleep(self._chance.uniform(0.0, 0.5))
-
-    async def _change_without_a_supervisor(self) -> None:
-        """It dies in the middle of a change, at times with somebody else; the next one comes to what the file
-        says."""
-        self.write_code()
-        size = f"orders={self._chance.randint(1, ENTITIES + 1)}"
-        words = self._chance.choice([("reload",), ("restart", "orders"), ("scale", size)])
-        change = asyncio.create_task(self._command(*words, or_says="supervisor"))
-        await asyncio.sleep(self._chance.uniform(0.2, 1.5))
-        if self._chance.random() < 0.5:
-            await self._kill()
-        self._fleet.kill_supervisor()
-        self._fleet.start()
-        await asyncio.to_thread(self._fleet.wait_running)
-        await change
-
-    async def _upgrade(self) -> None:
-        await self._command("upgrade")
 
     async def _kill(self) -> None:
         entities = {entity.pid for entity in self._fleet.status().entities if entity.pool == "orders"}
