@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporal_fleet.protocol.report import EntityReport, StatusReport
 from tests.conftest import DevServer
 from tests.faults.conftest import Gates
-from tests.faults.observing import assert_no_stray, never_two_lives, pid, pids, renewed
+from tests.faults.observing import assert_no_stray, fork_server, never_two_lives, pid, pids, renewed
 from tests.fleet import PROGRAMS, FleetUnderTest
 from tests.system.conftest import MakeFleet
 from tests.waiting import eventually
@@ -209,5 +209,7 @@ async def test_the_supervisor_goes_on_as_the_code_that_is_installed_now(
     _do(fleet, "reload", "--force", "orders")
     fleet.signal(signal.SIGHUP)
     assert not any(entity.adopted for entity in fleet.wait_running().entities)
+    # That of the former code takes its time to go.
+    fork_server(fleet)
     assert_no_stray(fleet, fleet.status())
     assert fleet.stop() == 0
