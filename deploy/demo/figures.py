@@ -45,14 +45,13 @@ class Figures:
         rows.append(("entities restarted", str(self.restarts)))
         if self.recovery:
             killed = self.recovery
-            rows += [
+            rows.append(
                 (
                     "time to recover",
                     f"{killed.seconds * 1000:.0f} ms from SIGKILL of {killed.entity} (pid {killed.pid}) "
                     "to its replacement polling",
-                ),
-                ("", "What it had cached or in hand waited for time-outs of the Cluster, up to 10 s each."),
-            ]
+                )
+            )
         if self.scaling:
             scaled = self.scaling
             rows.append(
