@@ -30,9 +30,9 @@ def events(place: Place, follow: bool, as_json: bool) -> None:  # noqa: ARG001
 
 
 def line(event: EventReport) -> str:
-    """`15:04:05.123 warning  orders-3.7  killed by SIGKILL`."""
+    """`15:04:05.123 error    orders-3.7  entity.died  killed by SIGKILL`: by its kind the runbook has it."""
     subject = event.entity or event.pool or "fleet"
     if event.entity and event.incarnation is not None:
         subject = f"{event.entity}.{event.incarnation}"
     level = click.style(f"{event.level:<7}", fg=_COLOURS.get(event.level))
-    return f"{clock(event.time)} {level}  {subject}  {event.message}"
+    return f"{clock(event.time)} {level}  {subject}  {event.kind}  {event.message}"

@@ -3,11 +3,15 @@ what can wait (`Emit`, `Forget`, `SaveSuspects`) after the rest of its decision.
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from temporal_fleet.protocol.spec import ProgramSpec
 from temporal_fleet.supervisor.core.estate import ActivityVerdict, Life, Suspect
 from temporal_fleet.supervisor.core.fleet import HelperKey
 from temporal_fleet.supervisor.core.plan import Step
+
+if TYPE_CHECKING:
+    from temporal_fleet.supervisor.core.kinds import EventKind
 
 
 class Level(Enum):
@@ -182,7 +186,7 @@ class Tell:
 class Emit:
     """To the log and to whoever follows `events`."""
 
-    kind: str
+    kind: "EventKind"
     level: Level
     message: str
     pool: str | None = None

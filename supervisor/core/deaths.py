@@ -6,6 +6,7 @@ from temporal_fleet.supervisor.core.actions import Forget, Level
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.estate import NOTHING, Life
 from temporal_fleet.supervisor.core.fleet import Entity, Exit, Leaving, Phase, Pool, Standing
+from temporal_fleet.supervisor.core.kinds import EventKind
 from temporal_fleet.supervisor.core.restart import (
     HEALTHY_AFTER,
     RestartPolicy,
@@ -46,7 +47,8 @@ def died(draft: Draft, event: events.Died) -> None:
         begin_anew(draft, entity)
     elif outcome.meaning in {Verdict.CLUSTER, Verdict.HOST}:
         wait = slow_delay(pool.restart, _salt(entity))
-        _say_once(draft, entity, f"entity.{outcome.meaning.value}", outcome.cause)
+        kind: EventKind = "entity.cluster" if outcome.meaning is Verdict.CLUSTER else "entity.host"
+        _say_once(draft, entity, kind, outcome.cause)
         draft.change(
             entity,
             Change.RETRY_LATER,
@@ -176,14 +178,14 @@ def _cause(entity: Entity, event: events.Died) -> str:
     return f"{event.last_words} ({how})" if event.last_words else how
 
 
-def _kind(outcome: Exit) -> tuple[str, Level]:
+def _kind(outcome: Exit) -> tuple[EventKind, Level]:
     """Kind and level of the event that tells of a death nobody ordered."""
     if outcome.meaning is Verdict.LEFT:
         return "entity.stopped", Level.WARNING
     return "entity.died", Level.ERROR
 
 
-def _say_once(draft: Draft, entity: Entity, kind: str, message: str) -> None:
+def _say_once(draft: Draft, entity: Entity, kind: EventKind, message: str) -> None:
     """One clear line for a pool, not one for each entity and try."""
     known = any(e.reason == message for e in draft.entities.values() if e.pool == entity.pool)
     draft.emit(kind, Level.DEBUG if known else Level.ERROR, message, entity)

@@ -19,6 +19,7 @@ from temporal_fleet.supervisor.core.fleet import (
     Relief,
     members,
 )
+from temporal_fleet.supervisor.core.kinds import EventKind
 from temporal_fleet.supervisor.core.states import LIVE, TRANSITIONS, Change
 from temporal_fleet.supervisor.core.transitions import following
 
@@ -101,7 +102,7 @@ class Draft:
     def act(self, action: Action) -> None:
         self.actions.append(action)
 
-    def emit(self, kind: str, level: Level, message: str, entity: Entity | None = None) -> None:
+    def emit(self, kind: EventKind, level: Level, message: str, entity: Entity | None = None) -> None:
         self.act(
             Emit(
                 kind=kind,

@@ -15,6 +15,7 @@ from temporal_fleet.supervisor.core.estate import (
     RecoveryState,
 )
 from temporal_fleet.supervisor.core.fleet import AGENT, Entity, Exit, HelperState
+from temporal_fleet.supervisor.core.kinds import EventKind
 from temporal_fleet.supervisor.core.poison import NO_EVIDENCE, Judgement
 
 OVERDUE_AFTER = 60.0
@@ -165,5 +166,5 @@ def _delay(draft: Draft, recovery: Recovery, reason: str) -> None:
     _emit(draft, recovery.life, "entity.recovery-delayed", level, f"its recovery is delayed: {reason}")
 
 
-def _emit(draft: Draft, life: Life, kind: str, level: Level, message: str) -> None:
+def _emit(draft: Draft, life: Life, kind: EventKind, level: Level, message: str) -> None:
     draft.act(Emit(kind, level, message, life.pool, life.entity, life.incarnation))

@@ -2,14 +2,17 @@
 one that lives and does no work. When, and that it is marked. How it is replaced, start before stop, stands in
 moves: a marked life is outdated."""
 
+from collections.abc import Mapping
+
 from temporal_fleet.supervisor.core.actions import Level
 from temporal_fleet.supervisor.core.draft import Draft
 from temporal_fleet.supervisor.core.fleet import Entity, Fault, RecyclePolicy
+from temporal_fleet.supervisor.core.kinds import EventKind
 from temporal_fleet.supervisor.core.moves import is_outdated
 from temporal_fleet.supervisor.core.restart import fraction
 from temporal_fleet.supervisor.core.states import State
 
-_FAULTS = {Fault.NOT_POLLING: "entity.not-polling", Fault.STUCK: "entity.stuck"}
+_FAULTS: Mapping[Fault, EventKind] = {Fault.NOT_POLLING: "entity.not-polling", Fault.STUCK: "entity.stuck"}
 """The event that tells of it."""
 JITTER = 0.1
 """Part of a limit by which it is more or less for each life: what began together does not end together."""

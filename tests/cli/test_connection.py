@@ -389,8 +389,8 @@ def test_events_are_printed_until_the_fleet_ends(command: Command, run_dir: Path
         printed = command("events", *SHOP)
     assert printed.status == 0, printed
     first, second = printed.out.splitlines()
-    assert re.fullmatch(r"\d\d:\d\d:01\.500 info     orders-1\.2  is ready", first)
-    assert re.fullmatch(r"\d\d:\d\d:02\.500 warning  fleet  reloads", second)
+    assert re.fullmatch(r"\d\d:\d\d:01\.500 info     orders-1\.2  ready  is ready", first)
+    assert re.fullmatch(r"\d\d:\d\d:02\.500 warning  fleet  reload  reloads", second)
     with stand_in(run_dir, answers(report()), happened):
         as_json = command("events", "--json", "-f", *SHOP)
     assert [json.loads(line)["kind"] for line in as_json.out.splitlines()] == ["ready", "reload"]

@@ -21,6 +21,7 @@ from temporal_fleet.supervisor.core.fleet import (
     effective,
 )
 from temporal_fleet.supervisor.core.gpus import why_it_waits
+from temporal_fleet.supervisor.core.kinds import KINDS
 from temporal_fleet.supervisor.core.restart import HEALTHY_AFTER, Policy, RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, pool_reason
@@ -139,6 +140,8 @@ class Invariants:
         self._book_event(before, event, after, actions, now)
         self._places_change_as_they_may(before, event, after, actions)
         for action in actions:
+            if isinstance(action, act.Emit):
+                assert action.level in KINDS[action.kind].levels, f"{action}: not as the docs say"
             self._book_action(before, event, after, action, now)
         self.recoveries.check(before, event, after, actions, now)
         self.memory.check(before, event, after, actions, now)

@@ -105,7 +105,7 @@ def stage(
         subscriber.connect(ipc(paths.events))
 
         def listens() -> bool:
-            announcer.announce(actions.Emit("test", actions.Level.DEBUG, "is anybody there?"))
+            announcer.announce(actions.Emit("entity.forked", actions.Level.DEBUG, "is anybody there?"))
             return bool(subscriber.poll(10))
 
         wait_until(listens, what="a subscriber is there")

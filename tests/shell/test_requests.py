@@ -29,6 +29,7 @@ from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.supervisor.config.reader import load
 from temporal_fleet.supervisor.core import actions, events
 from temporal_fleet.supervisor.core.fleet import Fleet
+from temporal_fleet.supervisor.core.kinds import EventKind
 from temporal_fleet.supervisor.core.ledger import OrderState, opened, passed
 from temporal_fleet.supervisor.core.plan import Step
 from temporal_fleet.supervisor.shell.announcer import Announcer
@@ -144,7 +145,7 @@ def test_who_waits_is_told_of_all_until_the_fleet_has_converged(desk: Desk) -> N
 
 
 def test_what_becomes_of_entities_meanwhile_is_told_to_who_waits(desk: Desk) -> None:
-    def happens(kind: str, level: actions.Level, message: str) -> None:
+    def happens(kind: EventKind, level: actions.Level, message: str) -> None:
         desk.requests.happened(actions.Emit(kind, level, message, "orders", "orders-1", 3))
 
     token = reload(desk, 2, wait=True)
@@ -154,7 +155,7 @@ def test_what_becomes_of_entities_meanwhile_is_told_to_who_waits(desk: Desk) -> 
     happens("memory.evicted", actions.Level.INFO, "nothing to do with it")
     happens("entity.ready", actions.Level.INFO, "ready 80 ms after its fork")
     desk.requests.converged(actions.Converged(token, "done", 7))
-    happens("entity.exited", actions.Level.INFO, "left, when nobody waits any more")
+    happens("entity.stopped", actions.Level.INFO, "left, when nobody waits any more")
     said = [desk.hear() for _ in range(3)]
     assert said[1] == Progress(id="to 2", message="orders-1: ready 80 ms after its fork")
     assert isinstance(said[2], Accepted)
