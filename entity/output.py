@@ -11,7 +11,8 @@ from typing import Any
 from temporal_fleet.entity.streams import GuardedOutput, guard_streams, tell_lines
 from temporal_fleet.entity.tasks import task_ids
 from temporal_fleet.protocol.logfile import LogFile
-from temporal_fleet.protocol.loglines import LEVELS, LogLines
+from temporal_fleet.protocol.loglevels import LEVELS
+from temporal_fleet.protocol.loglines import LogLines
 from temporal_fleet.protocol.spec import LogFiles
 
 _LEVELS = {1: "info", 2: "warning"}

@@ -16,8 +16,6 @@ import structlog
 
 from temporal_fleet.protocol.secrets import Secrets
 
-LEVELS = ("debug", "info", "warning", "error", "critical")
-"""The mildest first."""
 TASK_KEYS = (
     "workflow_id",
     "run_id",

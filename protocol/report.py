@@ -27,6 +27,12 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     memory_budget_bytes: int | None = None
     version: str = ""
     """Of the supervisor's own code."""
+    log_dir: str | None = None
+    """Null: its processes log to the streams of the supervisor."""
+    journal_unit: str = ""
+    """The unit of systemd under which these streams go into the journal; empty: they go elsewhere."""
+    journal_user: bool = False
+    """It is a unit of the user's own service manager."""
 
 
 class ClusterReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from temporal_fleet.supervisor.cli.evict import evict
 from temporal_fleet.supervisor.cli.executions import executions
 from temporal_fleet.supervisor.cli.failure import say
 from temporal_fleet.supervisor.cli.init import init
+from temporal_fleet.supervisor.cli.logs import logs
 from temporal_fleet.supervisor.cli.plan import plan
 from temporal_fleet.supervisor.cli.quiet import quiet
 from temporal_fleet.supervisor.cli.scale import scale
@@ -84,6 +85,7 @@ for command in (
     status,
     executions,
     events,
+    logs,
     plan,
     reload,
     scale,

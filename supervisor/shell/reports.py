@@ -20,6 +20,7 @@ from temporal_fleet.supervisor.core.fleet import Entity, Exit, Fleet, effective
 from temporal_fleet.supervisor.core.ledger import Ledger
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, http, pool_reason, ready_count
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
+from temporal_fleet.supervisor.shell.journal import JournalPlace
 from temporal_fleet.supervisor.shell.vitals import Vitals
 
 LOSSES_LIMIT = 50
@@ -39,6 +40,8 @@ class Surroundings:
     ui: str | None
     started: float
     dropped: int
+    log_dir: str | None
+    journal: JournalPlace
 
 
 def status(
@@ -86,6 +89,9 @@ def status(
             http_reason=http_reason,
             memory_budget_bytes=fleet.budget,
             version=__version__,
+            log_dir=surroundings.log_dir,
+            journal_unit=surroundings.journal.unit,
+            journal_user=surroundings.journal.user,
         ),
         cluster=ClusterReport(
             address=surroundings.address,

@@ -4,6 +4,7 @@ leaves nothing behind. The only place that knows all the parts."""
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Literal
 
 import structlog
@@ -29,6 +30,7 @@ from temporal_fleet.supervisor.shell.dev_server import DevServerImpossible, DevS
 from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
+from temporal_fleet.supervisor.shell.journal import journal_place
 from temporal_fleet.supervisor.shell.live_settings import LiveSettings
 from temporal_fleet.supervisor.shell.loop import Loop
 from temporal_fleet.supervisor.shell.notify import Notifier
@@ -132,13 +134,15 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
         surroundings = reports.Surroundings(
             name=config.fleet.name,
             pid=os.getpid(),
-            config=str(config.path) if config.path else None,
+            config=_text(config.path),
             run_dir=str(run.paths.path),
             address=heard.address if heard else embedded or configuration.config.cluster.address or "",
             namespace=heard.namespace if heard else configuration.config.cluster.namespace or "",
             ui=dev_server.ui if dev_server else None,
             started=started,
             dropped=bus.dropped + control.dropped,
+            log_dir=_text(configuration.config.fleet.log_dir),
+            journal=journal_place(os.environ),
         )
         return reports.status(loop.fleet, surroundings, heartbeats, vitals, time.monotonic(), pss=pss)
 
@@ -163,7 +167,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
     )
     _log.info(
         "starts",
-        config=str(config.path) if config.path else None,
+        config=_text(config.path),
         run_dir=str(run.paths.path),
         pools=len(config.pools),
         cluster=dev_server.address if dev_server else None,
@@ -217,6 +221,10 @@ def _known(kept: BooksFile) -> Books:
         return kept.load()
     except RunDirectoryTaken as error:
         raise CannotStart(str(error)) from error
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _dev_server(config: Config, paths: RunDirectory) -> DevServerPlan | None:

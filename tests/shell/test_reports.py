@@ -16,10 +16,13 @@ from temporal_fleet.supervisor.core.estate import (
 from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.shell import reports
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
+from temporal_fleet.supervisor.shell.journal import JournalPlace
 from temporal_fleet.supervisor.shell.vitals import Vitals
 from tests.shell.places import fleet_of
 
 SURROUNDINGS = reports.Surroundings(
+    log_dir="/var/log/shop",
+    journal=JournalPlace("shop.service"),
     name="shop",
     pid=1,
     config=None,

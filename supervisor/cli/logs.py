@@ -1,0 +1,148 @@
+"""`logs`: what the processes of a fleet have logged, and log now, wherever that is."""
+
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import click
+
+from temporal_fleet.protocol.loglevels import LEVELS
+from temporal_fleet.protocol.report import FleetReport, StatusReport
+from temporal_fleet.supervisor.cli import log_files
+from temporal_fleet.supervisor.cli.client import Supervisor
+from temporal_fleet.supervisor.cli.completion import targets
+from temporal_fleet.supervisor.cli.failure import Failure, must_exist, say
+from temporal_fleet.supervisor.cli.journal import Journal
+from temporal_fleet.supervisor.cli.log_lines import Choice, Line, as_json, as_text
+from temporal_fleet.supervisor.cli.place import Place, fleet_options
+from temporal_fleet.supervisor.config.units import UnitError, parse_duration
+
+_HELPERS = ("supervisor", "agent", "fork-server", "dev-server")
+
+
+class Source(Protocol):
+    def last(self, number: int | None) -> list[Line]: ...
+
+    def follow(self) -> Iterator[Line]: ...
+
+
+@click.command()
+@click.argument("target", required=False, shell_complete=targets)
+@fleet_options
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is logged from now on, until Ctrl-C.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    metavar="LINES",
+    help="The last so many; default: 100, with --since all.",
+)
+@click.option("--since", metavar="WHEN", help="Nothing older: 5m, 1h30m, or 2026-11-27T15:04.")
+@click.option("--level", type=click.Choice(LEVELS), default="debug", help="This level, and above.")
+@click.option("--json", "as_lines", is_flag=True, help="Print one JSON document a line.")
+def logs(
+    place: Place,
+    target: str | None,
+    *,
+    follow: bool,
+    lines: int | None,
+    since: str | None,
+    level: str,
+    as_lines: bool,
+) -> None:
+    """Print what the fleet's processes log.
+
+    Of all of them, or of one TARGET: a pool, an entity such as orders-1, supervisor, agent, fork-server or
+    dev-server. From the files of [fleet] log_dir, in the order of time, or from the journal when the fleet
+    runs as a service of systemd."""
+    moment = _moment(since) if since is not None else None
+    show = as_json if as_lines else as_text
+    source = _source(place, target, level, moment)
+    number = lines if lines is not None or moment is not None else 100
+    try:
+        _print(source.last(number), show)
+        if follow:
+            _print(source.follow(), show)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise Failure(
+            f"cannot read {error.filename}: {error.strerror}", "run the command as the fleet's user"
+        ) from error
+
+
+def _print(lines: "Iterator[Line] | list[Line]", show: Callable[[Line], str]) -> None:
+    for line in lines:
+        click.echo(show(line))
+
+
+def _source(place: Place, target: str | None, level: str, since: float | None) -> Source:
+    report = _report(place)
+    log_dir = _log_dir(place) if report is None else _as_path(report.fleet)
+    known = {*_HELPERS}
+    if report is not None:
+        known |= {pool.name for pool in report.pools} | {entity.id for entity in report.entities}
+    if log_dir is not None:
+        names = set(log_files.found(log_dir).values())
+        if not names:
+            raise Failure(
+                f"there are no logs in {log_dir}", "it fills when the fleet runs: temporal-fleet up"
+            )
+        known |= names | {pool for pool in map(log_files.pool_of, names) if pool}
+        must_exist("pool, entity or helper", [target] if target else [], known)
+        return log_files.LogReader(log_dir, target, Choice(level, since))
+    if report is None:
+        raise Failure(
+            f"{place.name} does not run, and has no [fleet] log_dir to look into",
+            "if it ran as a service: journalctl -u UNIT",
+            "to find its logs here next time, set [fleet] log_dir",
+        )
+    must_exist("pool, entity or helper", [target] if target else [], known)
+    if report.fleet.journal_unit:
+        choice = Choice(level, since, target)
+        return Journal(report.fleet.journal_unit, report.fleet.journal_user, choice)
+    raise Failure(
+        f"{report.fleet.name} (PID {report.fleet.pid}) logs to the streams that it was started with: a "
+        "terminal, or a file of somebody else's",
+        "look there, or set [fleet] log_dir and reload: temporal-fleet reload",
+    )
+
+
+def _report(place: Place) -> StatusReport | None:
+    """None: nobody answers."""
+    try:
+        with Supervisor(place) as supervisor:
+            return supervisor.status()
+    except Failure as failure:
+        if place.config is None:
+            raise
+        say(f"{failure.message}; what it logged before:")
+        return None
+
+
+def _as_path(fleet: FleetReport) -> Path | None:
+    return Path(fleet.log_dir) if fleet.log_dir is not None else None
+
+
+def _log_dir(place: Place) -> Path | None:
+    """As the config file says now, where it can be read that far: `place` has read it."""
+    assert place.config is not None
+    given = tomllib.loads(place.config.read_text(encoding="utf-8")).get("fleet")
+    folder = given.get("log_dir") if isinstance(given, dict) else None
+    return place.config.absolute().parent / Path(folder).expanduser() if isinstance(folder, str) else None
+
+
+def _moment(text: str) -> float:
+    try:
+        return time.time() - parse_duration(text)
+    except UnitError as error:
+        try:
+            return datetime.fromisoformat(text).timestamp()
+        except ValueError:
+            raise click.BadParameter(
+                f"{text!r} is neither a duration ({error}) nor a time such as 2026-11-27T15:04",
+                param_hint="--since",
+            ) from None
