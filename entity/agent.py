@@ -20,6 +20,7 @@ import msgspec
 
 from temporal_fleet.entity.closed import find_closed
 from temporal_fleet.entity.cluster import Cluster
+from temporal_fleet.entity.examiner import examine
 from temporal_fleet.entity.logs import agent_log
 from temporal_fleet.entity.lost_activities import Retried
 from temporal_fleet.entity.output import Output
@@ -31,6 +32,8 @@ from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.protocol.helpers import (
     ClusterState,
     CredentialsTried,
+    Examine,
+    Examined,
     FindClosed,
     LogSettings,
     Recovered,
@@ -105,6 +108,8 @@ class Agent:
             return
         elif isinstance(message, RecoverEntity):
             self._run(self._recover(message))
+        elif isinstance(message, Examine):
+            self._run(self._examine(message, self._cluster))
         else:
             self._run(self._find_closed(message, self._cluster))
 
@@ -148,6 +153,9 @@ class Agent:
 
     async def _find_closed(self, order: FindClosed, cluster: Cluster) -> None:
         self._send(await find_closed(order, cluster))
+
+    async def _examine(self, order: Examine, cluster: Cluster) -> None:
+        self._send(Examined(request=order.request, examination=await examine(order, cluster)))
 
     def _tell(self, state: ClusterState) -> None:
         state = msgspec.structs.replace(state, reason=self._secrets.hide(state.reason))

@@ -86,6 +86,7 @@ class Cluster:
     ) -> None:
         """`learn` is told the secrets of each connection before they are used."""
         self._learn = learn
+        self.fleet = watched.fleet
         self.identity = connection.identity(watched.fleet, "agent")
         self.rebuilds_task_tokens = watched.rebuild_task_tokens
         self._spec: ClusterSpec = watched.cluster
@@ -99,6 +100,10 @@ class Cluster:
         self._reason = "not connected yet"
         self._turns = asyncio.Semaphore(_IN_FLIGHT)
         self._searches = asyncio.Semaphore(_SEARCHING)
+
+    @property
+    def address(self) -> str:
+        return self._where.address
 
     @property
     def namespace(self) -> str:

@@ -106,6 +106,13 @@ def identity(fleet: str, name: str) -> str:
     return f"{fleet}/{name}@{socket.gethostname()}:{os.getpid()}"
 
 
+def name_here(identity: str, fleet: str) -> str | None:
+    """The name in an identity; None where it is not of this fleet, or not of this host."""
+    of_fleet, slash, rest = identity.partition("/")
+    name, _, place = rest.partition("@")
+    return name if slash and of_fleet == fleet and place.rpartition(":")[0] == socket.gethostname() else None
+
+
 def load_data_converter(reference: str | None) -> DataConverter:
     """The converter that `module:attribute` names: an instance, a class, or a callable that makes one.
 

@@ -51,7 +51,8 @@ HEADER = 4096
 LARGEST = 16 * 1024 * 1024
 """Bytes of a whole box: some 60,000 executions."""
 
-_FIRST_RECORDS = 64 * 1024
+SMALLEST = HEADER + 64 * 1024
+"""Bytes of a box in which there is nothing yet, if the disk has them."""
 _READINGS = 100
 
 _HEAD = struct.Struct("<8sIIQQ36s")
@@ -97,7 +98,7 @@ class BlackBoxWriter:
         gpus: Sequence[int] = (),
     ) -> None:
         name = _encoded(entity, _ENTITY)
-        file = MappedFile(path, HEADER, HEADER + _FIRST_RECORDS)
+        file = MappedFile(path, HEADER, SMALLEST)
         mark = os.urandom(MARK)
         self._map = file.map
         self._store = RecordStore(file, HEADER, LARGEST, mark)

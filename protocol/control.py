@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from temporal_fleet.protocol.examination import Examination
 from temporal_fleet.protocol.metrics import Family
 from temporal_fleet.protocol.report import (
     ChangeReport,
@@ -35,6 +36,11 @@ class GetStatus(Request, frozen=True, kw_only=True, tag="status"):
 
 class GetMetrics(Request, frozen=True, kw_only=True, tag="metrics"):
     """What the supervisor has counted since it began."""
+
+
+class ExamineCluster(Request, frozen=True, kw_only=True, tag="examine"):
+    """Look at the Cluster as the fleet sees it: its version, its clock, the Task Queues of the pools, the
+    dead Workers that it lists. Rejected while there is no agent to look."""
 
 
 class GetPlan(Request, frozen=True, kw_only=True, tag="plan"):
@@ -124,6 +130,7 @@ ChangeRequest = Reload | Scale | Restart | DrainPool | ResumePool | QuietEntity
 ControlRequest = (
     GetStatus
     | GetMetrics
+    | ExamineCluster
     | GetPlan
     | GetChanges
     | ChangeRequest
@@ -174,6 +181,10 @@ class MetricsReply(Reply, frozen=True, kw_only=True, tag="metrics"):
     families: list[Family]
 
 
+class ExaminationReply(Reply, frozen=True, kw_only=True, tag="examination"):
+    examination: Examination
+
+
 class PlanReply(Reply, frozen=True, kw_only=True, tag="plan"):
     steps: list[StepReport]
 
@@ -201,6 +212,7 @@ ControlReply = (
     | Failed
     | StatusReply
     | MetricsReply
+    | ExaminationReply
     | PlanReply
     | ChangesReply
     | StacksReply

@@ -6,6 +6,7 @@ A helper gets the number of its end of the pair as its only command line argumen
 
 import msgspec
 
+from temporal_fleet.protocol.examination import Examination
 from temporal_fleet.protocol.spec import ClusterSpec, EntitySpec, LogFiles, ProgramSpec
 
 
@@ -134,7 +135,19 @@ class FindClosed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     """How many executions to ask for, the least recently active."""
 
 
-ToAgent = LogSettings | WatchCluster | RecoverEntity | FindClosed
+class Examine(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="examine"):
+    """To the agent: look at the Cluster for somebody who asks how it is. Answered by one Examined."""
+
+    request: str
+    task_queues: list[str]
+    """At most examination.QUEUES_LIMIT."""
+    alive: list[str]
+    """The lives that there are now, as `orders-3.7`: every other one that the Cluster lists is dead."""
+    resting: list[str]
+    """Of those, which poll no more."""
+
+
+ToAgent = LogSettings | WatchCluster | RecoverEntity | FindClosed | Examine
 
 
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="cluster"):
@@ -194,7 +207,14 @@ class ClosedFound(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     run_ids: list[str]
 
 
-FromAgent = ClusterState | Recovered | RecoveryDelayed | CredentialsTried | ClosedFound
+class Examined(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="examined"):
+    """Answers Examine."""
+
+    request: str
+    examination: Examination
+
+
+FromAgent = ClusterState | Recovered | RecoveryDelayed | CredentialsTried | ClosedFound | Examined
 
 
 class Serve(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="serve"):

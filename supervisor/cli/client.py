@@ -19,6 +19,7 @@ from temporal_fleet.protocol.control import (
     ControlRequest,
     DumpStacks,
     Event,
+    ExamineCluster,
     Failed,
     GetChanges,
     GetPlan,
@@ -44,6 +45,10 @@ _LAST_WORDS_WITHIN = 0.1
 _AGAIN_MS = 250
 
 R = TypeVar("R", bound=Reply)
+
+
+_LOOKS = (GetStatus, GetPlan, GetChanges, DumpStacks, ExamineCluster)
+"""Requests that change nothing."""
 
 
 class Refused(Problems):
@@ -161,7 +166,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
             heading, *problems = reply.problems
             raise ChangeFailed(heading, problems, change=reply.change, restored=reply.restored)
         if isinstance(reply, Rejected):
-            changes_nothing = isinstance(request, GetStatus | GetPlan | GetChanges | DumpStacks)
+            changes_nothing = isinstance(request, _LOOKS)
             heading = (
                 "the fleet refused:" if changes_nothing else "the fleet refused, and nothing was changed:"
             )

@@ -2,19 +2,12 @@
 
 import time
 
+from temporal_fleet.supervisor.core import sizes
+
 
 def size(count: int | None) -> str:
-    """Bytes in the unit that leaves at most four digits: `41.2 MiB`."""
-    if count is None:
-        return "-"
-    if count < 1024:
-        return f"{count} B"
-    amount = float(count)
-    for unit in ("KiB", "MiB", "GiB"):
-        amount /= 1024
-        if amount < 1000:
-            return f"{amount:.1f} {unit}" if amount < 100 else f"{amount:.0f} {unit}"
-    return f"{amount / 1024:.1f} TiB"
+    """Bytes: `41.2 MiB`; `-` where they are not known."""
+    return "-" if count is None else sizes.size(count)
 
 
 def duration(seconds: float) -> str:

@@ -16,6 +16,7 @@ from temporal_fleet.supervisor.cli.changes import changes
 from temporal_fleet.supervisor.cli.check import check
 from temporal_fleet.supervisor.cli.completion import PROGRAM, VARIABLE, completion
 from temporal_fleet.supervisor.cli.demo import demo
+from temporal_fleet.supervisor.cli.doctor import doctor
 from temporal_fleet.supervisor.cli.drain import drain, resume
 from temporal_fleet.supervisor.cli.dump import dump
 from temporal_fleet.supervisor.cli.events import events
@@ -86,6 +87,7 @@ for command in (
     executions,
     events,
     logs,
+    doctor,
     plan,
     reload,
     scale,

@@ -41,7 +41,7 @@ config_option = click.option(
 )
 
 
-_fleet_option = click.option(
+fleet_option = click.option(
     "--fleet",
     metavar="NAME",
     shell_complete=fleet_names,
@@ -71,7 +71,7 @@ def fleet_options(command: Callable[..., T]) -> Callable[..., T]:
     def with_place(*_: object, config: Path, fleet: str | None, **rest: Any) -> T:  # noqa: ARG001
         return command(locate(click.get_current_context()), **rest)
 
-    return config_option(_fleet_option(functools.update_wrapper(with_place, command)))
+    return config_option(fleet_option(functools.update_wrapper(with_place, command)))
 
 
 def locate(ctx: click.Context) -> Place:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from temporal_fleet.protocol.helpers import (
     ClosedFound,
     ClusterState,
     CredentialsTried,
+    Examine,
+    Examined,
     FindClosed,
     Forked,
     ForkEntity,
@@ -71,8 +73,10 @@ class Helpers:
         *,
         log_format: str,
         run_dir: Path,
+        examined: Callable[[Examined], None],
         log_files: LogFiles | None = None,
     ) -> None:
+        """`examined`: who asked the agent for a look at the Cluster."""
         self.cluster_state: ClusterState | None = None
         """What the agent said last."""
         self._codes = Codes()
@@ -81,6 +85,7 @@ class Helpers:
         self._dev_server = dev_server
         self._log_format = log_format
         self._run_dir = run_dir
+        self._examined = examined
         self._log_files = log_files
         self._running: dict[HelperKey, _Running] = {}
 
@@ -132,7 +137,7 @@ class Helpers:
         self._watch = watch
         self.tell_agent(watch)
 
-    def tell_agent(self, message: WatchCluster | RecoverEntity | FindClosed) -> bool:
+    def tell_agent(self, message: WatchCluster | RecoverEntity | FindClosed | Examine) -> bool:
         """False: there is no agent now."""
         agent = self._running.get(AGENT)
         if agent is None or not isinstance(agent.process, HelperProcess):
@@ -302,6 +307,9 @@ class Helpers:
             case Serving():
                 told = events.HttpTold(key, life, message.address, message.problem)
                 return [events.HelperReady(key, life), told]
+            case Examined():
+                self._examined(message)
+                return []
             case ClosedFound():
                 return [events.ClosedFound(message.entity, message.incarnation, tuple(message.run_ids))]
 

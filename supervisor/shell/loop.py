@@ -22,6 +22,7 @@ from temporal_fleet.supervisor.shell.bus import Bus
 from temporal_fleet.supervisor.shell.children import Children, Ended, EntityLife, HelperLife, Trial
 from temporal_fleet.supervisor.shell.control import Control
 from temporal_fleet.supervisor.shell.evictions import Evictions
+from temporal_fleet.supervisor.shell.examinations import Examinations
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.measuring import Measuring
@@ -56,6 +57,7 @@ class Loop:
         children: Children,
         helpers: Helpers,
         evictions: Evictions,
+        examinations: Examinations,
         heartbeats: Heartbeats,
         announcer: Announcer,
         upgrade: Upgrade,
@@ -70,6 +72,7 @@ class Loop:
         self._children = children
         self._helpers = helpers
         self._evictions = evictions
+        self._examinations = examinations
         self._heartbeats = heartbeats
         self._measuring = Measuring(heartbeats)
         self._announcer = announcer
@@ -112,6 +115,7 @@ class Loop:
             due = min(
                 self._due,
                 self._evictions.due,
+                self._examinations.due,
                 self._measuring.due(self.fleet),
                 self._notifier.due(self.fleet),
                 self._upgrade.due,
@@ -141,6 +145,7 @@ class Loop:
         """Silence is judged after everything that was there to be read was read."""
         now = time.monotonic()
         self._evictions.expire(now)
+        self._examinations.expire(now)
         self._upgrade.expire(now)
         if now >= self._measuring.due(self.fleet):
             self._feed(self._measuring.measure(self.fleet, now))

@@ -17,6 +17,7 @@ from temporal_fleet.protocol.control import (
     DrainPool,
     DumpStacks,
     EvictExecutions,
+    ExamineCluster,
     Failed,
     GetChanges,
     GetMetrics,
@@ -45,6 +46,7 @@ from temporal_fleet.supervisor.shell.children import Children, EntityLife
 from temporal_fleet.supervisor.shell.configuration import Configuration, Proposal, ReloadRefused
 from temporal_fleet.supervisor.shell.control import Asked, Control
 from temporal_fleet.supervisor.shell.evictions import Evictions
+from temporal_fleet.supervisor.shell.examinations import Examinations
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.reports import changes
 from temporal_fleet.supervisor.shell.stacks import ask_for_stacks
@@ -72,6 +74,7 @@ class Requests:
         helpers: Helpers,
         children: Children,
         evictions: Evictions,
+        examinations: Examinations,
         upgrade: Upgrade,
         paths: RunDirectory,
         report: Callable[[bool], StatusReport],
@@ -82,6 +85,7 @@ class Requests:
         self._helpers = helpers
         self._children = children
         self._evictions = evictions
+        self._examinations = examinations
         self._upgrade = upgrade
         self._paths = paths
         self._report = report
@@ -109,6 +113,9 @@ class Requests:
                 self._dump(fleet, asker, request.entity)
             case EvictExecutions():
                 self._evictions.ask(fleet, asked.operator, request, now)
+            case ExamineCluster():
+                tell_agent = self._helpers.tell_agent
+                self._examinations.ask(tell_agent, fleet, asked.operator, request, now)
             case control.Upgrade():
                 self._upgrade.ask(fleet, asked.operator, request.id, now)
             case Stop():

@@ -28,6 +28,7 @@ from temporal_fleet.supervisor.shell.control import Control
 from temporal_fleet.supervisor.shell.dead import Dead
 from temporal_fleet.supervisor.shell.dev_server import DevServerImpossible, DevServerPlan, settle
 from temporal_fleet.supervisor.shell.evictions import Evictions
+from temporal_fleet.supervisor.shell.examinations import Examinations
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.journal import journal_place
@@ -98,6 +99,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
     bus = Bus(context, run.paths)
     _admit_users(run, bus)
     control = Control(context, run.paths)
+    examinations = Examinations(control)
     helpers = Helpers(
         children,
         configuration.watch(),
@@ -105,6 +107,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
         log_format=chosen,
         log_files=log_files(config),
         run_dir=run.paths.path,
+        examined=examinations.answer,
     )
     tally = Tally()
     announcer = Announcer(control, time.time)
@@ -120,6 +123,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
         children=children,
         helpers=helpers,
         evictions=evictions,
+        examinations=examinations,
         heartbeats=heartbeats,
         announcer=announcer,
         upgrade=upgrade,
@@ -147,7 +151,16 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
         return reports.status(loop.fleet, surroundings, heartbeats, vitals, time.monotonic(), pss=pss)
 
     requests = Requests(
-        control, configuration, helpers, children, evictions, upgrade, run.paths, report, tally
+        control,
+        configuration,
+        helpers,
+        children,
+        evictions,
+        examinations,
+        upgrade,
+        run.paths,
+        report,
+        tally,
     )
     settings = LiveSettings(configuration, bus, children, helpers)
     performer = Performer(

@@ -14,7 +14,7 @@ from temporal_fleet.protocol.rundir import RunDirectory
 from tests.cli.command import ARGV, Command
 
 COMMANDS = (
-    *("demo", "run", "init", "check", "up", "status", "executions", "events"),
+    *("demo", "run", "init", "check", "up", "status", "executions", "events", "doctor"),
     *("plan", "reload", "scale", "restart", "changes", "drain", "resume", "quiet"),
     *("evict", "dump", "stop", "systemd", "completion"),
 )

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -50,7 +51,8 @@ def run(tmp_path: Path) -> Iterator[OwnedRunDirectory]:
 @pytest.fixture
 def helpers() -> Helpers:
     watch = WatchCluster(cluster=ClusterSpec(), fleet="test")
-    return Helpers(Children(), watch, None, log_format="json", run_dir=Path("/"))
+    nobody: Any = None
+    return Helpers(Children(), watch, None, log_format="json", run_dir=Path("/"), examined=nobody)
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ def performer(run: OwnedRunDirectory, context: Context) -> Iterator[Performer]:
         None,
         log_format="json",
         run_dir=Path("/"),
+        examined=NOT_ASKED,
     )
     yield Performer(
         run=run,

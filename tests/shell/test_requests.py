@@ -38,6 +38,7 @@ from temporal_fleet.supervisor.shell.children import Children
 from temporal_fleet.supervisor.shell.configuration import Configuration
 from temporal_fleet.supervisor.shell.control import Control
 from temporal_fleet.supervisor.shell.evictions import Evictions
+from temporal_fleet.supervisor.shell.examinations import Examinations
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.requests import Requests
@@ -60,7 +61,14 @@ class Desk:
             load(file, {}), {}, cluster_address=None, supervisor_pid=1, log_format="json"
         )
         children = Children()
-        helpers = Helpers(children, self.configuration.watch(), None, log_format="json", run_dir=Path("/"))
+        helpers = Helpers(
+            children,
+            self.configuration.watch(),
+            None,
+            log_format="json",
+            run_dir=Path("/"),
+            examined=NOT_ASKED,
+        )
         evictions = Evictions(bus, control, Announcer(control, lambda: 1.0), Heartbeats())
         upgrade = Upgrade(control, children, self.configuration)
         self.requests = Requests(
@@ -69,6 +77,7 @@ class Desk:
             helpers,
             children,
             evictions,
+            Examinations(control),
             upgrade,
             paths,
             report=NOT_ASKED,

@@ -1,0 +1,262 @@
+"""`doctor`: what is wrong, or about to be, with this host, with a config and with the fleet that runs, and
+what to do about it. Puts together what is looked at; what is good or bad of it is judged in core."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from temporal_fleet.protocol import blackbox
+from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
+from temporal_fleet.protocol.control import ExaminationReply, ExamineCluster
+from temporal_fleet.protocol.errors import PeerRubbish
+from temporal_fleet.protocol.examination import Examination
+from temporal_fleet.protocol.process import is_alive
+from temporal_fleet.protocol.report import PoolReport, StatusReport
+from temporal_fleet.protocol.rundir import SOCKET_PATH_LIMIT, RunDirectory, routing_id
+from temporal_fleet.supervisor.cli import configuration
+from temporal_fleet.supervisor.cli.client import Supervisor, new_id
+from temporal_fleet.supervisor.cli.failure import Failure, Problems, say
+from temporal_fleet.supervisor.cli.human import count
+from temporal_fleet.supervisor.cli.place import Place, config_option, fleet_option, locate
+from temporal_fleet.supervisor.cli.presence import Absent, look
+from temporal_fleet.supervisor.core.cluster_health import cluster_findings
+from temporal_fleet.supervisor.core.findings import Finding, Level, ok, problem, worst_first
+from temporal_fleet.supervisor.core.fleet_health import Leftover, fleet_findings, leftover_findings
+from temporal_fleet.supervisor.core.host_health import Demand, host_findings
+
+if TYPE_CHECKING:
+    from temporal_fleet.supervisor.config.reader import Config
+
+_HELPERS_THAT_LOG = 2
+"""Besides entities and the fork servers of pools: supervisor and agent."""
+
+
+@click.command()
+@config_option
+@fleet_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, config: Path, fleet: str | None, as_json: bool) -> None:  # noqa: ARG001
+    """Find what is wrong, or about to be, and say what to do.
+
+    Looks at this host, at the config, at the fleet if one runs, and at its Cluster: versions, limits, memory,
+    disks, clocks, entities, task queues. Works where no fleet runs, too. Exit status 1 when there is a
+    problem; warnings are none."""
+    findings = worst_first(_all(ctx))
+    levels = Counter(finding.level for finding in findings)
+    if as_json:
+        found = {
+            "problems": levels[Level.PROBLEM],
+            "warnings": levels[Level.WARNING],
+            "findings": findings,
+        }
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    else:
+        from temporal_fleet.supervisor.cli import tables
+        from temporal_fleet.supervisor.cli.findings_table import findings_table
+
+        tables.console().print(findings_table(findings))
+        say(f"{count(levels[Level.PROBLEM], 'problem')}, {count(levels[Level.WARNING], 'warning')}")
+    ctx.exit(1 if levels[Level.PROBLEM] else 0)
+
+
+@dataclass
+class _Known:
+    """What there is to go by. What could not be had is in the findings."""
+
+    findings: list[Finding] = field(default_factory=list)
+    place: Place | None = None
+    config: "Config | None" = None
+    boxes: list[BlackBoxContents] = field(default_factory=list)
+    report: StatusReport | None = None
+    is_alone: bool = False
+    """No supervisor is there: not even one that hangs, and knows of what it left."""
+    examination: Examination | None = None
+
+
+def _all(ctx: click.Context) -> Iterator[Finding]:
+    known = _Known()
+    try:
+        known.place = locate(ctx)
+    except Failure as failure:
+        known.findings.append(problem("config", failure.message, "; ".join(failure.remedies)))
+    if known.place is not None:
+        # Before the fleet is asked: who was forked since is then no stray.
+        known.boxes = _boxes(known.place.run)
+        _ask_fleet(known, known.place)
+    _read_config(known)
+    if known.examination is None and known.report is None:
+        _look_by_oneself(known)
+    yield from known.findings
+    yield from _of_fleet(known)
+    yield from _of_host(known)
+    if known.examination is not None:
+        pools = None if known.report is None else _by_queue(known.report)
+        yield from cluster_findings(known.examination, pools)
+
+
+def _ask_fleet(known: _Known, place: Place) -> None:
+    presence = look(place.run)
+    known.is_alone = isinstance(presence, Absent)
+    if isinstance(presence, Absent):
+        if not presence.orphans:
+            known.findings.append(ok("fleet", f"none runs in {place.run.path}"))
+        return
+    try:
+        with Supervisor(place) as supervisor:
+            known.report = supervisor.status()
+            known.examination = supervisor.ask(ExamineCluster(id=new_id()), ExaminationReply).examination
+    except Failure as failure:
+        what = "Cluster" if known.report is not None else "supervisor"
+        told = failure.problems[0] if isinstance(failure, Problems) and failure.problems else failure.message
+        known.findings.append(problem(what, told, "; ".join(failure.remedies)))
+
+
+def _read_config(known: _Known) -> None:
+    path = known.place.config if known.place is not None else None
+    if path is None and known.report is not None and known.report.fleet.config is not None:
+        path = Path(known.report.fleet.config)
+    if path is None:
+        return
+    try:
+        known.config = configuration.load(path)
+    except Problems as problems:
+        known.findings += [
+            problem("config", each, "correct it; see: temporal-fleet check") for each in problems.problems
+        ]
+        return
+    known.findings.append(ok("config", f"{path} holds"))
+    from temporal_fleet.supervisor.cli import unit_files, unit_state
+
+    service = unit_files.service_of(path)
+    remedy = f"make it anew: temporal-fleet systemd install -c {path}"
+    known.findings += [
+        problem(f"unit {service.unit}", each, remedy)
+        for each in unit_state.shortcomings(service, known.config)
+    ]
+
+
+def _look_by_oneself(known: _Known) -> None:
+    """At the Cluster, where no fleet does."""
+    if known.config is None:
+        return
+    if known.config.cluster.embedded is not None:
+        known.findings.append(ok("Cluster", "an embedded one, which runs with its fleet"))
+        return
+    from temporal_fleet.supervisor.cli import own_agent
+
+    say("no fleet answers; looks at the Cluster itself")
+    alive = [routing_id(box.entity, box.incarnation) for box in known.boxes if is_alive(box.process)]
+    known.examination = own_agent.examine(known.config, alive)
+
+
+def _of_fleet(known: _Known) -> Iterator[Finding]:
+    report = known.report
+    lives = set() if report is None else {(each.id, each.incarnation) for each in report.entities}
+    leftovers = [
+        Leftover(
+            entity=routing_id(box.entity, box.incarnation),
+            pid=box.process.pid,
+            alive=is_alive(box.process),
+            held=len(box.holdings.activities) + len(box.holdings.executions),
+        )
+        for box in known.boxes
+        if (box.entity, box.incarnation) not in lives
+    ]
+    if report is not None:
+        yield from fleet_findings(report)
+    if report is not None or known.is_alone:
+        yield from leftover_findings(leftovers, supervised=report is not None)
+
+
+def _of_host(known: _Known) -> Iterator[Finding]:
+    from temporal_fleet.supervisor.cli import host_look
+
+    report, config = known.report, known.config
+    disks = {"run_dir": known.place.run.path} if known.place is not None else {}
+    if config is not None:
+        disks["state_dir"] = config.fleet.state_dir
+        if config.fleet.log_dir is not None:
+            disks["log_dir"] = config.fleet.log_dir
+    host = host_look.look(
+        supervisor=report.fleet.pid if report is not None else None,
+        running=report.fleet.version if report is not None else None,
+        entities={e.id: e.pid for e in report.entities if e.pid is not None} if report is not None else {},
+        disks=disks,
+    )
+    seen = known.examination
+    is_told = seen is not None and seen.clock_ahead_s is not None
+    yield from host_findings(host, _demand(known), clock_is_told=is_told)
+
+
+def _demand(known: _Known) -> Demand | None:
+    """What the config asks for; without one, what the fleet that runs does."""
+    if known.place is None:
+        return None
+    run, config, report = known.place.run, known.config, known.report
+    running = 0 if report is None else sum(entity.pid is not None for entity in report.entities)
+    socket = max(len(bytes(path)) for path in (run.bus, run.control, run.events))
+    if config is not None:
+        entities = sum(pool.entities for pool in config.pools.values())
+        memory, memory_by = _memory(config)
+    elif report is not None:
+        entities = sum(pool.desired for pool in report.pools)
+        memory, memory_by = report.fleet.memory_budget_bytes, "[fleet] memory_budget"
+    else:
+        return None
+    return Demand(
+        entities=entities,
+        running=running,
+        memory=memory,
+        memory_by=memory_by,
+        blackbox=blackbox.SMALLEST,
+        logs=0 if config is None else _logs_to_come(config),
+        socket=socket,
+        socket_limit=SOCKET_PATH_LIMIT,
+    )
+
+
+def _memory(config: "Config") -> tuple[int | None, str]:
+    """What all entities together may take, and by which key."""
+    if config.fleet.memory_budget is not None:
+        return config.fleet.memory_budget, "[fleet] memory_budget"
+    pools = [pool for pool in config.pools.values() if pool.entities]
+    limits = [pool.memory.kill_above for pool in pools]
+    bounded = [limit for limit in limits if limit is not None]
+    if not pools or len(bounded) < len(pools):
+        return None, ""
+    total = sum(pool.entities * limit for pool, limit in zip(pools, bounded, strict=True))
+    return total, "memory.kill_above of the pools"
+
+
+def _logs_to_come(config: "Config") -> int:
+    folder = config.fleet.log_dir
+    if folder is None:
+        return 0
+    writers = sum(pool.entities + 1 for pool in config.pools.values()) + _HELPERS_THAT_LOG
+    most = writers * config.fleet.log_size * (config.fleet.log_keep + 1)
+    there = sum(file.stat().st_size for file in folder.glob("**/*.log*") if file.is_file())
+    return max(0, most - there)
+
+
+def _boxes(run: RunDirectory) -> list[BlackBoxContents]:
+    found = []
+    for path in sorted(run.entities.glob("*.blackbox")):
+        try:
+            found.append(read_blackbox(path))
+        except (OSError, PeerRubbish):
+            # Gone since, never completed, or not ours to read.
+            continue
+    return found
+
+
+def _by_queue(report: StatusReport) -> dict[str, list[PoolReport]]:
+    found = defaultdict(list)
+    for pool in report.pools:
+        found[pool.task_queue].append(pool)
+    return dict(found)

@@ -1,0 +1,216 @@
+"""What there is to be known of this host, for `doctor`: looked at and told. Whether it is enough is judged in
+core/host_health.
+
+What cannot be read is not there: a look never fails.
+"""
+
+import ctypes
+import os
+import resource
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from temporal_fleet.supervisor import __version__
+from temporal_fleet.supervisor.core.host_health import Disk, Group, Host, OpenFiles, Versions
+
+_DISTRIBUTION = "temporal-fleet"
+_SDK = "temporalio"
+_CGROUPS = Path("/sys/fs/cgroup")
+_TIMEX_BYTES = 512
+"""More than a struct timex has on any machine."""
+_TIME_ERROR = 5
+_EXEMPT = (21, 24)
+"""CAP_SYS_ADMIN and CAP_SYS_RESOURCE: RLIMIT_NPROC does not bind who has them (getrlimit(2))."""
+
+
+def look(
+    *, supervisor: int | None, running: str | None, entities: Mapping[str, int], disks: Mapping[str, Path]
+) -> Host:
+    """`supervisor`: its PID, `running`: the version of its code; `entities`: the PIDs by their ids; `disks`:
+    folders by what they are for."""
+    memory = psutil.virtual_memory()
+    processes = {**({"supervisor": supervisor} if supervisor else {}), **entities}
+    return Host(
+        versions=_versions(running),
+        processors=len(os.sched_getaffinity(0)),
+        memory=memory.total,
+        memory_available=memory.available,
+        overcommit=_number(Path("/proc/sys/vm/overcommit_memory")),
+        open_files=_soft(resource.RLIMIT_NOFILE) or sys.maxsize,
+        tasks=None if _is_exempt() else _soft(resource.RLIMIT_NPROC),
+        tasks_used=_tasks_of(os.getuid()),
+        group=_group(supervisor),
+        disks=tuple(_disk(purpose, path) for purpose, path in disks.items()),
+        processes=tuple(_open_files(processes)),
+        clock_synchronised=_clock_synchronised(),
+    )
+
+
+def _versions(running: str | None) -> Versions:
+    # A third of a second, which no other command needs.
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+
+    try:
+        sdk = metadata.version(_SDK)
+    except metadata.PackageNotFoundError:
+        sdk = None
+    wanted = [Requirement(line) for line in metadata.requires(_DISTRIBUTION) or ()]
+    pinned = next(each.specifier for each in wanted if each.name == _SDK)
+    return Versions(
+        python=sys.version.split()[0],
+        installed=__version__,
+        sdk=sdk,
+        sdk_wanted=str(pinned),
+        sdk_suits=sdk is not None and pinned.contains(sdk, prereleases=True),
+        running=running,
+    )
+
+
+def _open_files(processes: Mapping[str, int]) -> Iterable[OpenFiles]:
+    for name, pid in processes.items():
+        # Gone meanwhile, or another user's.
+        with suppress(OSError, psutil.Error):
+            limit, _ = psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)
+            yield OpenFiles(name, len(os.listdir(f"/proc/{pid}/fd")), limit)  # noqa: PTH208 - counted only
+
+
+def _group(supervisor: int | None) -> Group:
+    """Of the supervisor, or else of this process. The narrowest limit on the way up to the root counts."""
+    paths: dict[str, str] = {}
+    for line in _lines(Path(f"/proc/{supervisor or 'self'}/cgroup")):
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            paths[controller] = path
+    # A controller stands in the hierarchy of its own, or else in the unified one.
+    memory = _narrowest(
+        _folders("memory", paths), ("memory.max", "memory.limit_in_bytes"), psutil.virtual_memory().total
+    )
+    pids = _narrowest(_folders("pids", paths), ("pids.max",))
+    name = paths.get("", "").rpartition("/")[2] or (memory or pids or Path()).name or "the root control group"
+    return Group(
+        name=f"the control group {name}" if " " not in name else name,
+        memory_max=None if memory is None else _limit(memory, ("memory.max", "memory.limit_in_bytes")),
+        memory_used=None if memory is None else _memory_used(memory),
+        pids_max=None if pids is None else _limit(pids, ("pids.max",)),
+        pids_used=None if pids is None else _number(pids / "pids.current"),
+        oom_kills=max((_oom_kills(folder) for folder in _folders("memory", paths)), default=0),
+    )
+
+
+def _folders(controller: str, paths: Mapping[str, str]) -> list[Path]:
+    """The group of that controller, and those that it stands in, without the root, which has no limits."""
+    found = []
+    if controller in paths:
+        root, path = _CGROUPS / controller, paths[controller]
+    else:
+        root, path = _CGROUPS, paths.get("", "/")
+    group = Path(path.lstrip("/"))
+    while group != Path():
+        found.append(root / group)
+        group = group.parent
+    # In a container the group has a name outside, and is the root inside.
+    return [folder for folder in found if folder.is_dir()] or [root]
+
+
+def _narrowest(folders: Iterable[Path], files: tuple[str, ...], most: int = sys.maxsize) -> Path | None:
+    limited = [(limit, folder) for folder in folders if (limit := _limit(folder, files)) is not None]
+    narrow = [each for each in limited if each[0] < most]
+    return min(narrow, key=lambda each: each[0])[1] if narrow else None
+
+
+def _limit(folder: Path, files: tuple[str, ...]) -> int | None:
+    return next((limit for file in files if (limit := _number(folder / file)) is not None), None)
+
+
+def _memory_used(folder: Path) -> int | None:
+    used = _limit(folder, ("memory.current", "memory.usage_in_bytes"))
+    if used is None:
+        return None
+    stat = dict(line.split() for line in _lines(folder / "memory.stat"))
+    return max(0, used - int(stat.get("inactive_file", stat.get("total_inactive_file", 0))))
+
+
+def _oom_kills(folder: Path) -> int:
+    told = [
+        line.split() for file in ("memory.events", "memory.oom_control") for line in _lines(folder / file)
+    ]
+    return next((int(words[1]) for words in told if words[0] == "oom_kill"), 0)
+
+
+def _disk(purpose: str, path: Path) -> Disk:
+    """Of the folder that is there, on the way up from one that is not there yet."""
+    folder = next((each for each in (path, *path.parents) if each.exists()), Path("/"))
+    found = os.statvfs(folder)
+    return Disk(
+        purpose=purpose,
+        path=str(path),
+        filesystem=_filesystem(folder),
+        free=found.f_bavail * found.f_frsize,
+        total=found.f_blocks * found.f_frsize,
+        free_files=found.f_favail if found.f_files else None,
+        writable=os.access(folder, os.W_OK | os.X_OK),
+    )
+
+
+def _filesystem(folder: Path) -> str:
+    """Its type, as proc_pid_mountinfo(5) has it: the mount whose point is the longest above the folder."""
+    real = folder.resolve()
+    best, kind = -1, "an unknown file system"
+    for line in _lines(Path("/proc/self/mountinfo")):
+        mount, _, rest = line.partition(" - ")
+        point = Path(mount.split()[4].encode().decode("unicode_escape"))
+        if (real == point or point in real.parents) and len(point.parts) >= best:
+            best, kind = len(point.parts), rest.split()[0]
+    return kind
+
+
+def _tasks_of(uid: int) -> int:
+    tasks = 0
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.uids().real == uid:
+                tasks += process.num_threads()
+    return tasks
+
+
+def _is_exempt() -> bool:
+    for line in _lines(Path("/proc/self/status")):
+        if line.startswith("CapEff:"):
+            return any(int(line.split()[1], 16) >> number & 1 for number in _EXEMPT)
+    return False
+
+
+def _clock_synchronised() -> bool | None:
+    """As adjtimex(2) tells without being asked to change anything."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        state = libc.adjtimex(ctypes.byref(ctypes.create_string_buffer(_TIMEX_BYTES)))
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else state != _TIME_ERROR
+
+
+def _soft(which: int) -> int | None:
+    soft, _ = resource.getrlimit(which)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _number(file: Path) -> int | None:
+    """None too for `max`."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except OSError:
+        return []
