@@ -396,12 +396,9 @@ class _Life:
         """What of ours only grows, for whoever looks at rates."""
         executions = self._executions
         recorder = self._worker.recorder if self._worker else None
-        for name, so_far, help in (
-            ("evictions", executions.evictions, "Executions that left the cache before they were closed"),
-            ("resurrections", executions.resurrections, "Executions that came into the cache with a history"),
-            ("tasks", recorder.tasks if recorder else 0, "Workflow, activity and Nexus tasks taken"),
-        ):
-            self._metrics.count(name, so_far, help)
+        self._metrics.count("evictions", executions.evictions)
+        self._metrics.count("resurrections", executions.resurrections)
+        self._metrics.count("tasks", recorder.tasks if recorder else 0)
         while executions.resurrected:
             self._metrics.resurrected(executions.resurrected.popleft())
 

@@ -39,6 +39,13 @@ _BUCKETS = {
 _MILLISECONDS = tuple(1000 * bound for bound in _LATENCY)
 """For what a program records in whole milliseconds."""
 
+COUNTED = {
+    "evictions": "Executions that left the cache before they were closed",
+    "resurrections": "Executions that came into the cache with a history",
+    "tasks": "Workflow, activity and Nexus tasks taken",
+}
+"""Counters of our own, and what each counts."""
+
 _RESURRECTION = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 _logger = logging.getLogger(__name__)
@@ -86,11 +93,11 @@ class EntityMetrics:
             buckets = _MILLISECONDS if metric.unit == "ms" else _BUCKETS.get(metric.name, _LATENCY)
             self._meter.observe(metric.name, labels, update.value, buckets, **about)
 
-    def count(self, name: str, so_far: int, help: str) -> None:
-        """A counter of our own, by how far it has come in this life."""
+    def count(self, name: str, so_far: int) -> None:
+        """A counter of our own, by how far it has come in this life. `name`: one of COUNTED."""
         grown = so_far - self._counted.get(name, 0)
         self._counted[name] = so_far
-        self._meter.add(f"{_OURS}entity_{name}", {}, grown, help=help)
+        self._meter.add(f"{_OURS}entity_{name}", {}, grown, help=COUNTED[name])
         self._changed = self._changed or grown > 0
 
     def resurrected(self, seconds: float) -> None:

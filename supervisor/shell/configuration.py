@@ -100,14 +100,14 @@ class Configuration:
             raise ReloadRefused(tuple(str(problem) for problem in error.problems)) from error
         fixed = [
             f"{key}: cannot change while the fleet runs ({before} -> {after}); stop it and start it again"
-            for key, before, after in _fixed(self.config, config)
+            for key, before, after in fixed_settings(self.config, config)
             if before != after
         ]
         if fixed:
             raise ReloadRefused(tuple(fixed))
         settings = {
             key: f"{_shown(before)} -> {_shown(after)}"
-            for key, before, after in _live(self.config, config)
+            for key, before, after in followed_settings(self.config, config)
             if before != after
         }
         return Proposal(config, core_pools(config, self._address), config.fleet.memory_budget, settings)
@@ -132,8 +132,8 @@ class Configuration:
         return self._since[max(each for each in self._since if each <= generation)]
 
 
-def _fixed(before: Config, after: Config) -> list[tuple[str, object, object]]:
-    """What only a new supervisor can change."""
+def fixed_settings(before: Config, after: Config) -> list[tuple[str, object, object]]:
+    """What only a new supervisor can change: key, and its values before and after."""
     return [
         ("fleet.name", before.fleet.name, after.fleet.name),
         ("fleet.run_dir", before.fleet.run_dir, after.fleet.run_dir),
@@ -143,8 +143,8 @@ def _fixed(before: Config, after: Config) -> list[tuple[str, object, object]]:
     ]
 
 
-def _live(before: Config, after: Config) -> list[tuple[str, object, object]]:
-    """What no pool has to do with, and every process follows as it runs."""
+def followed_settings(before: Config, after: Config) -> list[tuple[str, object, object]]:
+    """What no pool has to do with, and every process follows as it runs: as of fixed_settings."""
     return [
         ("log_level", before.fleet.log_level, after.fleet.log_level),
         ("http", before.fleet.http, after.fleet.http),

@@ -133,12 +133,12 @@ def tasks(path: Path) -> float:
 
 def test_a_life_goes_on_from_the_one_before(path: Path) -> None:
     first = EntityMetrics(path, "orders-1", 1)
-    first.count("tasks", 3, "")
-    first.count("tasks", 5, "")
+    first.count("tasks", 3)
+    first.count("tasks", 5)
     first.close()
     assert tasks(path) == 5
     second = EntityMetrics(path, "orders-1", 2)
-    second.count("tasks", 1, "")
+    second.count("tasks", 1)
     second.close()
     assert (tasks(path), read_metrics(path).incarnation) == (6, 2)
 
@@ -157,7 +157,7 @@ def test_it_is_written_when_something_is_new_and_not_more_often_than_it_should(
     metrics.write(100.0)
     assert written == []
     for moment, so_far in ((100.1, 1), (100.2, 2), (102.2, 2), (104.3, 2)):
-        metrics.count("tasks", so_far, "")
+        metrics.count("tasks", so_far)
         metrics.write(moment)
     assert len(written) == 2
     assert tasks(path) == 2
@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_read_or_written_costs_the_numbers_alone(
     metrics = EntityMetrics(path, "orders-1", 2)
     assert "its metrics begin anew" in caplog.text
     for so_far, moment in ((1, 0.0), (2, 10.0), (3, 20.0)):
-        metrics.count("tasks", so_far, "")
+        metrics.count("tasks", so_far)
         metrics.write(moment)
     metrics.close()
     if content is None:
