@@ -1,5 +1,6 @@
 # make demo    the demo on an embedded Cluster       ARGS="--stay --orders N"
-# make test    lint, types, imports and all tests    ARGS="-k WORD" for pytest
+# make test    lint, types, imports, docs and all tests    ARGS="-k WORD" for pytest
+# make docs    the documentation, in site/
 # make bench   the numbers, as a table               ARGS="--json"
 # make wheel   dist/*.whl
 # make clean   removes what was made here
@@ -39,7 +40,7 @@ INSTALLED = $(INSTALL)
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types imports tests bench wheel clean
+.PHONY: help demo test lint types imports docs docs-serve tests bench wheel clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -47,7 +48,7 @@ help:
 demo: $(or $(wildcard $(DEV)),$(RUNTIME))
 	$(BIN)/temporal-fleet demo $(ARGS)
 
-test: lint types imports tests
+test: lint types imports docs tests
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -55,10 +56,16 @@ lint: $(DEV)
 
 types: $(DEV)
 	$(BIN)/mypy -p temporal_fleet.protocol -p temporal_fleet.supervisor -p temporal_fleet.entity \
-	  -p temporal_fleet.demo -p tests
+	  -p temporal_fleet.demo -p docs -p tests
 
 imports: $(DEV)
 	$(BIN)/lint-imports --no-logo
+
+docs: $(DEV)
+	$(BIN)/python -m mkdocs build
+
+docs-serve: $(DEV)
+	$(BIN)/python -m mkdocs serve
 
 tests: $(DEV)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
@@ -72,7 +79,7 @@ wheel: $(BIN)/python
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { \
