@@ -1,7 +1,7 @@
 # make demo    the demo on an embedded Cluster       ARGS="--stay --orders N"
 # make test    lint, types, imports, docs and all tests    ARGS="-k WORD" for pytest
 # make docs    the documentation, in site/
-# make bench   the numbers, as a table               ARGS="--json"
+# make bench   the numbers, as a table               ARGS="--json --only losses"
 # make wheel   dist/*.whl
 # make clean   removes what was made here
 #

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from tests.bench.resurrections import measure_resurrections
 from tests.bench.workers import plain_workers
 from tests.conftest import end_process, free_port, start_dev_server
 
+_PARTS = ("shop", "heavy", "activations", "losses", "handovers", "hoards", "resurrections")
 _ENTITIES = 32
 _IDLE_ENTITIES = 50
 _IDLE_S = 20.0
@@ -40,19 +41,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--executions", type=int, default=5000, help="open at once, in one entity")
+    parser.add_argument("--only", action="append", choices=_PARTS, help="a part alone; may be repeated")
     arguments = parser.parse_args()
+    parts = arguments.only or _PARTS
     # Beside somebody else's work every number here is that work's too.
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as name, _cluster(Path(name)) as address:
-        results = [
-            *_measure_shop(address, Path(name) / "shop"),
-            _measure_heavy(address, Path(name)),
-            *measure_activations(),
-            *measure_losses(address, Path(name)),
-            *measure_handovers(address, Path(name) / "handovers"),
-            *measure_hoards(address, Path(name) / "hoards"),
-            *measure_resurrections(address, Path(name) / "ledgers", arguments.executions),
-        ]
+        measures: dict[str, Callable[[Path], list[Result]]] = {
+            "shop": lambda folder: _measure_shop(address, folder),
+            "heavy": lambda folder: [_measure_heavy(address, folder)],
+            "activations": lambda _: measure_activations(),
+            "losses": lambda folder: measure_losses(address, folder),
+            "handovers": lambda folder: measure_handovers(address, folder),
+            "hoards": lambda folder: measure_hoards(address, folder),
+            "resurrections": lambda folder: measure_resurrections(address, folder, arguments.executions),
+        }
+        results = []
+        for part in parts:
+            folder = Path(name) / part
+            folder.mkdir()
+            results += measures[part](folder)
     if arguments.json:
         print(json.dumps({"load_average_before": load, "results": as_json(results)}, indent=2))
     else:
