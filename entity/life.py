@@ -33,7 +33,7 @@ from temporal_fleet.entity.references import ProgramError, resolve, summary
 from temporal_fleet.entity.runtime import entity_runtime
 from temporal_fleet.entity.stacks import register_stack_dumper
 from temporal_fleet.entity.standstill import standstill
-from temporal_fleet.entity.sticky import StickyQueue
+from temporal_fleet.entity.sticky import find_sticky_queue
 from temporal_fleet.entity.streams import flush_streams
 from temporal_fleet.entity.vitals import Vitals
 from temporal_fleet.entity.worker import EntityWorker
@@ -286,6 +286,8 @@ class _Life:
             polling.result()
             self._link.ready()
             self._beat()
+            if worker.has_sticky_queue:
+                self._run_errand(self._learn_sticky_queue(worker.identity))
             await _first(running, self._quieted, self._leaving)
         polling.cancel()
         if self._quieted.done() and not running.done() and not self._leaving.done():
@@ -295,6 +297,16 @@ class _Life:
             worker.drain()
             self._loop.call_later(self._spec.drain + _CANCELLATION_GRACE, self._overdue)
         await running
+
+    async def _learn_sticky_queue(self, identity: str) -> None:
+        name = await find_sticky_queue(identity)
+        if name is None:
+            self._log.warning(
+                "the name of its sticky queue is not known: after its death what comes for its executions "
+                "may wait for the sticky time-out; please report this"
+            )
+        else:
+            self._box.write_sticky_queue(name)
 
     async def _be_quiet(self, worker: EntityWorker, running: asyncio.Task[None]) -> None:
         """Until it is to leave, though all that it had may have ended long before; or its Worker fails."""
@@ -327,7 +339,7 @@ class _Life:
         converter = connection.load_data_converter(spec.cluster.data_converter)
         client = await connect(self._where, data_converter=converter)
         arguments = await worker_arguments(self._loaded, spec.program, client, self._executions)
-        recorder = Recorder(self._box, self._executions, StickyQueue(client, self._box))
+        recorder = Recorder(self._box, self._executions)
         self._worker = EntityWorker(spec, arguments, client, self._vitals, recorder)
         credentials = Credentials(spec.cluster, self._where, client, connect, self._worker.reconnected)
         self._run_errand(credentials.watch(self._credentials_tried))

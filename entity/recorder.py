@@ -18,7 +18,6 @@ from temporalio.bridge.worker import PollShutdownError
 from temporalio.worker import Worker
 
 from temporal_fleet.entity.executions import Execution, Executions
-from temporal_fleet.entity.sticky import StickyQueue
 from temporal_fleet.protocol.blackbox import ActivityEntry, BlackBoxWriter
 from temporal_fleet.protocol.holdings import HeldActivity
 
@@ -51,12 +50,11 @@ class Recorder:
     """Follows each task from the SDK's poll until the Cluster acknowledged its completion. For the Worker's
     event loop alone."""
 
-    def __init__(self, box: BlackBoxWriter, executions: Executions, sticky_queue: StickyQueue) -> None:
+    def __init__(self, box: BlackBoxWriter, executions: Executions) -> None:
         self.tasks = 0
         """Workflow, activity and Nexus tasks taken; the queries among them, and no local activities."""
         self._box = box
         self._executions = executions
-        self._sticky_queue = sticky_queue
         self._activities: dict[bytes, _Activity] = {}
         self._taken_of_late: deque[tuple[float, _Attempt]] = deque()
         # By run id: the activation in hand.
@@ -64,8 +62,6 @@ class Recorder:
         self._numbers = itertools.count()
         # By run id: since when.
         self._evicting: dict[str, float] = {}
-        # Runs that had a Workflow Task of their own here; of no use once the sticky queue is known.
-        self._acquainted: set[str] = set()
         self.activations_over = asyncio.Event()
         """There will be no more of them."""
         self.abandoned: list[Execution] = []
@@ -163,12 +159,8 @@ class Recorder:
             return
         self._activations[run_id] = _Activation(next(self._numbers), time.monotonic())
         self._executions.taken(activation)
-        if kind == "query_workflow":
-            self.tasks += 1
-        elif not activation.is_replaying and not (kind == "resolve_activity" and _only_local(jobs)):
-            self.tasks += 1
-            if self._sticky_queue.wanted:
-                self._look_for_sticky_queue(run_id)
+        replayed = activation.is_replaying and kind != "query_workflow"
+        self.tasks += not (replayed or (kind == "resolve_activity" and _only_local(jobs)))
 
     def activation_answered(self, run_id: str) -> int | None:
         """Its answer is about to be given to the core. The number is for `activation_given_back`.
@@ -179,7 +171,6 @@ class Recorder:
         if run_id in self._evicting:
             del self._evicting[run_id]
             self._activations.pop(run_id, None)
-            self._acquainted.discard(run_id)
             self._executions.evicted(run_id)
             return _EVICTION
         activation = self._activations.get(run_id)
@@ -200,13 +191,6 @@ class Recorder:
         """There will be no more of them: the sticky queue is released, and each execution anybody's."""
         self.abandoned = self._executions.abandoned()
         self.activations_over.set()
-
-    def _look_for_sticky_queue(self, run_id: str) -> None:
-        """The first task of a run came over the normal queue; one that follows most likely did not."""
-        execution = self._executions.find(run_id)
-        if run_id in self._acquainted and execution is not None:
-            self._sticky_queue.sticky_task_seen(execution.workflow_id, run_id)
-        self._acquainted.add(run_id)
 
 
 class RecordedBridge:

@@ -1,110 +1,86 @@
-"""The name of an entity's sticky queue, learnt while it lives, for those who release it after its death.
+"""The name of this process's own sticky queue, for those who release it after its death.
 
-The SDK's core makes the name up and tells nobody; it stands in the history of an execution whose Workflow
-Task went over that queue. Nothing is done with the queue here.
+The SDK's core makes it up with each Worker, IDENTITY-<32 hexadecimal digits>, and hands it to nobody. The
+Cluster tells it only with the history of an execution whose task went over that queue: too late for a process
+that dies before. But from its Worker's making on it stands in this process's memory, and nothing else there
+looks like it, since an identity is of one life. Nothing is done with the queue here.
 """
 
 import asyncio
-import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from datetime import timedelta
+import ctypes
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType, TaskQueueKind
-from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
-
-from temporal_fleet.protocol.blackbox import BlackBoxWriter
-
-_TAIL = 10
-"""Events: the task that made us look is among the last ones."""
-_LOOKS = 2
-"""At one history. The task of an update is not written there before it is done."""
-_TIMEOUT = timedelta(seconds=5)
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 60.0
-_GROWTH = 2.0
-
-_logger = logging.getLogger(__name__)
+_DIGITS = 32
+_SLICE = 256 * 1024
+"""Bytes looked through at a time: a tenth of a millisecond in which the event loop does nothing else."""
+_LOOKED_THROUGH = 256 * 1024 * 1024
+"""Bytes. A program may hold gigabytes, and where it is not in these, it hardly is in the rest."""
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """An execution whose history may tell, and how often it was asked in vain."""
+class _Span(ctypes.Structure):
+    """`struct iovec`, readv(2)."""
 
-    workflow_id: str
-    run_id: str
-    looks: int = 0
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-class StickyQueue:
-    """Looks into one history after the other, until one tells. For the event loop alone."""
+async def find_sticky_queue(identity: str) -> str | None:
+    """Look for the name that the Worker of this identity got, in slices between which the event loop turns.
 
-    def __init__(self, client: Client, box: BlackBoxWriter) -> None:
-        self.wanted = True
-        """Whether there still is a name to be learnt: there is one in a Worker's life."""
-        self._client = client
-        self._box = box
-        self._latest: _Seen | None = None
-        self._search: asyncio.Task[None] | None = None
-        self._pause = _FIRST_PAUSE
-
-    def sticky_task_seen(self, workflow_id: str, run_id: str) -> None:
-        """A task of this execution most likely came over the sticky queue. Returns at once."""
-        if not self.wanted:
-            return
-        self._latest = _Seen(workflow_id, run_id)
-        if self._search is None or self._search.done():
-            self._search = asyncio.create_task(self._learn())
-
-    async def _learn(self) -> None:
-        try:
-            while self.wanted and (seen := self._latest) is not None:
-                self._latest = None
-                again = await self._look_at(seen)
-                if self.wanted:
-                    await asyncio.sleep(self._pause)
-                    self._pause = min(self._pause * _GROWTH, _LONGEST_PAUSE)
-                self._latest = self._latest or again
-        except Exception:
-            self.wanted = False
-            _logger.exception(
-                "the sticky queue's name cannot be learnt: after its death the executions of this entity may "
-                "stall for the sticky time-out; please report this"
-            )
-
-    async def _look_at(self, seen: _Seen) -> _Seen | None:
-        """Return what is worth another look, if this was in vain and nothing newer comes."""
-        try:
-            answer = await self._client.workflow_service.get_workflow_execution_history_reverse(
-                GetWorkflowExecutionHistoryReverseRequest(
-                    namespace=self._client.namespace,
-                    execution=WorkflowExecution(workflow_id=seen.workflow_id, run_id=seen.run_id),
-                    maximum_page_size=_TAIL,
-                ),
-                timeout=_TIMEOUT,
-            )
-        except RPCError as error:
-            _logger.debug("the sticky queue's name is not known yet: %s", error)
-            return None if error.status is RPCStatusCode.NOT_FOUND else seen
-        name = sticky_queue_name(answer.history.events, self._client.identity)
-        if name is not None:
-            self._box.write_sticky_queue(name)
-            self.wanted = False
-        return replace(seen, looks=seen.looks + 1) if seen.looks + 1 < _LOOKS else None
-
-
-def sticky_queue_name(events: Iterable[HistoryEvent], identity: str) -> str | None:
-    """The queue of the latest scheduled Workflow Task, if it is a sticky one of this identity. One before it
-    may be of an earlier life: an identity has the PID in it, and no more. Latest event first."""
-    for event in events:
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
-            queue = event.workflow_task_scheduled_event_attributes.task_queue
-            ours = queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY and queue.name.startswith(
-                f"{identity}-"
-            )
-            return queue.name if ours else None
+    None: there is no such Worker, or the kernel does not let a process read its memory.
+    """
+    looks_like = re.compile(re.escape(identity.encode()) + b"-[0-9a-f]{%d}(?![0-9a-f])" % _DIGITS)
+    longest = len(identity.encode()) + 1 + _DIGITS + 1
+    for begin, end in itertools.islice(_slices(longest), _LOOKED_THROUGH // _SLICE):
+        if (found := looks_like.search(_read(begin, end - begin))) is not None:
+            return found.group().decode()
+        await asyncio.sleep(0)
     return None
+
+
+def _slices(overlap: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of each. What came last stands at the top of the heap."""
+    for start, end in _regions():
+        for top in range(end, start, -_SLICE):
+            yield max(start, top - _SLICE - overlap), top
+
+
+def _regions() -> Iterator[tuple[int, int]]:
+    """Start and end of what this process allocated, the C library's heap first. proc_pid_maps(5)."""
+    heap, others = [], []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        addresses, permissions, _, _, inode, *name = line.split(maxsplit=5)
+        if not permissions.startswith("rw") or inode != "0":
+            continue
+        start, _, end = addresses.partition("-")
+        region = int(start, 16), int(end, 16)
+        if name and name[0] == "[heap]":
+            heap.append(region)
+        elif not name:
+            others.append(region)
+    yield from heap
+    yield from reversed(others)
+
+
+def _read(address: int, length: int) -> bytes:
+    """Through the kernel: memory that another thread gives back meanwhile is a short answer, and no crash."""
+    buffer = ctypes.create_string_buffer(length)
+    here = _Span(ctypes.addressof(buffer), length)
+    there = _Span(address, length)
+    got = _LIBC.process_vm_readv(os.getpid(), ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+    return buffer.raw[:got] if got > 0 else b""
+
+
+_LIBC = ctypes.CDLL(None)
+_LIBC.process_vm_readv.restype = ctypes.c_ssize_t
+_LIBC.process_vm_readv.argtypes = [
+    ctypes.c_int,
+    ctypes.POINTER(_Span),
+    ctypes.c_ulong,
+    ctypes.POINTER(_Span),
+    ctypes.c_ulong,
+    ctypes.c_ulong,
+]

@@ -1,4 +1,4 @@
-"""A dead Worker whose sticky queue's name is not known: it died before it could learn it.
+"""A dead Worker whose sticky queue's name is not known: it died before it found that in its memory.
 
 The name is made in the SDK's core. It stands in the history of an execution once a task of that was scheduled
 on it: so those of the dead Worker are watched for a while, in which the events come that its death meets. To
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, TaskQueueKind
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryReverseRequest,
@@ -22,7 +22,6 @@ from temporalio.service import WorkflowService
 
 from temporal_fleet.entity.cluster import PATIENCE, Cluster, Declined
 from temporal_fleet.entity.persistence import Persistence
-from temporal_fleet.entity.sticky import sticky_queue_name
 from temporal_fleet.protocol.holdings import CachedExecution
 
 R = TypeVar("R")
@@ -133,3 +132,16 @@ class UnnamedStickyQueue:
 
     async def _ask(self, request: Callable[[WorkflowService], Awaitable[R]]) -> R:
         return await self._persistence.attempt(lambda: self._cluster.ask_in_search(request), self._until)
+
+
+def sticky_queue_name(events: Iterable[HistoryEvent], identity: str) -> str | None:
+    """The queue of the latest scheduled Workflow Task, if it is a sticky one of this identity. One before it
+    may be of an earlier life: an identity has the PID in it, and no more. Latest event first."""
+    for event in events:
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
+            queue = event.workflow_task_scheduled_event_attributes.task_queue
+            ours = queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY and queue.name.startswith(
+                f"{identity}-"
+            )
+            return queue.name if ours else None
+    return None

@@ -23,9 +23,9 @@ from temporal_fleet.protocol.spec import EntitySpec
 
 _STICKY_WAIT = timedelta(seconds=2)
 """How long a task waits for the one entity that has its execution in the cache. The SDK's ten seconds are
-what it costs where no recovery can help: a query that a dead entity had in hand, a sticky queue whose name
-nobody knows. Too short, and an entity that is busy loses executions to others, which replay them. With 1,500
-signals at once to 300 executions of one entity, one in 100 had waited that long; for one second, 95 had."""
+what it costs where no recovery can help, as to a query that a dead entity had in hand. Too short, and an
+entity that is busy loses executions to others, which replay them. With 1,500 signals at once to 300
+executions of one entity, one in 100 had waited that long; for one second, 95 had."""
 _PUNCTUAL = 4.0
 """Seconds after what a drain has, at which it leaves at the latest: a second before it is killed."""
 _FIRST_LOOK = 0.001
@@ -64,6 +64,8 @@ class EntityWorker:
                 f'program = "{spec.program.program}": the SDK\'s Worker refuses its arguments: '
                 f"{_cause(error)}; correct the program, or the pool's `worker`"
             ) from error
+        self.identity = client.identity
+        """What the Cluster knows it by."""
         self.recorder = recorder
         recorder.install(self._worker)
         self._grace = Grace(self._worker, spec.drain)
@@ -73,6 +75,12 @@ class EntityWorker:
         self._vitals = vitals
         self._shutdown: asyncio.Task[None] | None = None
         self._polled: Mapping[str, float] = {}
+
+    @property
+    def has_sticky_queue(self) -> bool:
+        """Whether it caches executions, whose tasks come to it alone."""
+        cached = self._worker.config(active_config=True).get("max_cached_workflows")
+        return "workflow_task" in self._poller_types() and cached != 0
 
     @property
     def polled(self) -> Mapping[str, float]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
-from temporalio.client import Client
 from temporalio.worker import (
     UnsandboxedWorkflowRunner,
     WorkflowInstance,
@@ -23,7 +22,6 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporal_fleet.entity.discovery import WorkflowDefinition
 from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.recorder import Recorder
-from temporal_fleet.entity.sticky import StickyQueue
 from temporal_fleet.entity.tracking import tracked
 from temporal_fleet.protocol.blackbox import BlackBoxWriter
 from temporal_fleet.protocol.process import own_identity
@@ -32,7 +30,6 @@ from tests.bench.results import Result
 
 _PAIRS = 20_000
 _LIMIT = 10.0
-_NOBODY = "127.0.0.1:1"
 
 
 def measure_activations() -> list[Result]:
@@ -43,10 +40,7 @@ async def _measure() -> list[Result]:
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder:
         box = BlackBoxWriter(Path(folder) / "box", "bench-1", 1, own_identity())
         executions = Executions(box)
-        sticky_queue = StickyQueue(await Client.connect(_NOBODY, lazy=True), box)
-        # As it is from the second task of an entity's life on.
-        sticky_queue.wanted = False
-        recorder = Recorder(box, executions, sticky_queue)
+        recorder = Recorder(box, executions)
         return [
             await _measure_runner(kind, runner, executions, recorder)
             for kind, runner in (

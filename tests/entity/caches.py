@@ -16,7 +16,6 @@ from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.metrics import EntityMetrics
 from temporal_fleet.entity.options import settle
 from temporal_fleet.entity.recorder import Recorder
-from temporal_fleet.entity.sticky import StickyQueue
 from temporal_fleet.entity.vitals import Vitals
 from temporal_fleet.entity.worker import EntityWorker
 from temporal_fleet.protocol.blackbox import BlackBoxWriter, read_blackbox
@@ -110,7 +109,7 @@ async def running_cache(
         **arguments,
     }
     settle(configuration, program, validated=False, executions=executions)
-    recorder = Recorder(box, executions, StickyQueue(client, box))
+    recorder = Recorder(box, executions)
     spec = entity_spec(folder, program, ClusterSpec(), drain=0.0)
     worker = EntityWorker(
         spec, configuration, client, Vitals(queue, EntityMetrics(folder / "metrics", "orders-1", 1)), recorder

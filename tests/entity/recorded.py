@@ -22,7 +22,6 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.recorder import Recorder
-from temporal_fleet.entity.sticky import StickyQueue
 from temporal_fleet.entity.tracking import tracked
 from temporal_fleet.protocol.blackbox import BlackBoxContents, BlackBoxWriter, read_blackbox
 from temporal_fleet.protocol.holdings import HeldActivity
@@ -34,13 +33,10 @@ _numbers = itertools.count(1)
 class Recorded:
     """A Worker, what records it, and where."""
 
-    def __init__(
-        self, worker: Worker, recorder: Recorder, executions: Executions, sticky: StickyQueue, box: Path
-    ) -> None:
+    def __init__(self, worker: Worker, recorder: Recorder, executions: Executions, box: Path) -> None:
         self.worker = worker
         self.recorder = recorder
         self.executions = executions
-        self.sticky_queue = sticky
         self.box = box
 
     @property
@@ -58,11 +54,9 @@ def record(
     path: Path,
     box: BlackBoxWriter | None = None,
     beneath: Callable[[Any], Any] | None = None,
-    reader: Client | None = None,
     **arguments: Any,
 ) -> Recorded:
-    """`beneath` gets the SDK's bridge worker and returns what is to stand between it and the recorder;
-    `reader` is the client that reads histories, if it is another one."""
+    """`beneath` gets the SDK's bridge worker and returns what is to stand between it and the recorder."""
     box = box or BlackBoxWriter(path, "recorded-1", 1, own_identity())
     executions = Executions(box)
     worker = Worker(
@@ -75,10 +69,9 @@ def record(
     )
     if beneath is not None:
         worker._bridge_worker = beneath(worker._bridge_worker)
-    sticky = StickyQueue(reader or client, box)
-    recorder = Recorder(box, executions, sticky)
+    recorder = Recorder(box, executions)
     recorder.install(worker)
-    return Recorded(worker, recorder, executions, sticky, path)
+    return Recorded(worker, recorder, executions, path)
 
 
 def new_identity() -> str:

@@ -34,7 +34,6 @@ from temporalio.worker import Worker
 
 from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.recorder import RecordedBridge, Recorder
-from temporal_fleet.entity.sticky import StickyQueue
 from temporal_fleet.protocol.blackbox import ActivityEntry, BlackBoxWriter, read_blackbox
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.holdings import ExecutionState, HeldActivity
@@ -511,7 +510,7 @@ async def test_a_failure_to_record_costs_no_task_and_is_said_once(
 @pytest.fixture
 async def recorder(setting: Setting) -> Recorder:
     box = BlackBoxWriter(setting.box, "recorded-1", 1, own_identity())
-    return Recorder(box, Executions(box), StickyQueue(await setting.client(), box))
+    return Recorder(box, Executions(box))
 
 
 def started(run_id: str) -> WorkflowActivation:

@@ -49,6 +49,8 @@ from tests.waiting import eventually, wait_until
 
 Handle = WorkflowHandle[Any, Any]
 
+_STICKY_QUEUE_LENGTH = 2762
+"""Where it stands in a black box."""
 _OPTIONS = {"sticky_queue_schedule_to_start_timeout": 300.0}
 _TASK_TIMEOUT = timedelta(seconds=110)
 
@@ -72,6 +74,7 @@ class Site:
             self._nursery.fork, entity_spec(self._run_dir, self._nursery.program, self._where)
         )
         await asyncio.to_thread(self._bus.wait_for, Ready, life)
+        await eventually(lambda: life.blackbox().sticky_queue, what="the sticky queue's name")
         return life
 
     def box(self, life: Life) -> Path:
@@ -93,24 +96,26 @@ class Site:
         await eventually(rest, what=f"{number} executions rest; the entity's log:\n{life.log()}")
         return handles
 
-    async def named(self, life: Life, handles: list[Handle]) -> None:
-        """Tell each once; the entity learns the name of its sticky queue by it."""
-        for handle in handles:
-            await handle.signal("tell")
-        await eventually(lambda: life.blackbox().sticky_queue, what="the sticky queue's name")
-        for handle in handles:
-            await eventually(partial(_told_once, handle), what=f"{handle.id} was told")
+    def unname(self, life: Life) -> None:
+        """As if it had died before it knew its sticky queue's name."""
+        with self.box(life).open("r+b") as file:
+            file.seek(_STICKY_QUEUE_LENGTH)
+            file.write(bytes(2))
+        assert life.blackbox().sticky_queue == ""
 
     async def kill(self, life: Life) -> None:
         os.kill(life.pid, signal.SIGKILL)
         assert await asyncio.to_thread(life.exit_code) == -signal.SIGKILL
 
-    async def killed(self, number: int, goal: int, *, named: bool = True) -> tuple[Life, list[Handle]]:
+    async def killed(self, number: int, goal: int, *, told: bool = True) -> tuple[Life, list[Handle]]:
         """An entity that died with so many executions in its cache, and another that lives."""
         dead = await self.fork()
         handles = await self.cached(dead, number, goal)
-        if named:
-            await self.named(dead, handles)
+        if told:
+            for handle in handles:
+                await handle.signal("tell")
+            for handle in handles:
+                await eventually(partial(_told_once, handle), what=f"{handle.id} was told")
         await self.fork()
         await self.kill(dead)
         return dead, handles
@@ -222,8 +227,8 @@ async def test_queries_that_wait_are_answered_and_strand_no_task(site: Site) -> 
 
 
 async def test_a_sticky_queue_whose_name_is_not_known_is_found(site: Site) -> None:
-    dead, handles = await site.killed(5, goal=1, named=False)
-    assert dead.blackbox().sticky_queue == ""
+    dead, handles = await site.killed(5, goal=1, told=False)
+    site.unname(dead)
     # Its first sticky task is one that it never gets.
     await handles[0].signal("tell")
     report = await site.recover(dead)
@@ -234,7 +239,8 @@ async def test_a_sticky_queue_whose_name_is_not_known_is_found(site: Site) -> No
 
 
 async def test_a_sticky_queue_that_nobody_can_name_is_forgotten(site: Site) -> None:
-    dead, handles = await site.killed(3, goal=1, named=False)
+    dead, handles = await site.killed(3, goal=1, told=False)
+    site.unname(dead)
     await site.recover(dead)
     for handle in handles:
         await handle.signal("tell")
