@@ -8,11 +8,11 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from temporal_fleet.protocol.logfile import FORK_SERVER, SUFFIX, former
+from temporal_fleet.protocol.logfile import FORK_SERVER, SUFFIX, SUPERVISOR, former
 from temporal_fleet.supervisor.cli.log_lines import Choice, Line, origin_of, read_line
 
 _LOOK_EVERY = 0.2
@@ -40,7 +40,7 @@ def is_meant(name: str, target: str | None) -> bool:
 
 
 class LogReader:
-    """Of the logs in a folder that somebody wants to see."""
+    """Of the logs in a folder that somebody wants to see; of the supervisor's, what it tells of them."""
 
     def __init__(self, log_dir: Path, target: str | None, choice: Choice) -> None:
         self._log_dir = log_dir
@@ -50,25 +50,26 @@ class LogReader:
 
     def last(self, number: int | None) -> list[Line]:
         """The last of what is there; None: all. Raises OSError."""
-        lines = [list(reversed(log.backwards(self._choice, number))) for log in self._new_logs()]
+        lines = [list(reversed(log.backwards(number))) for log in self._new_logs()]
         merged = list(heapq.merge(*lines, key=_moment))
         return merged if number is None else merged[len(merged) - min(number, len(merged)) :]
 
     def follow(self) -> Iterator[Line]:
         """What comes after `last`, for ever. Raises OSError."""
         while True:
-            added = [line for log in self._logs.values() for line in log.added(self._choice)]
+            added = [line for log in self._logs.values() for line in log.added()]
             # A log that is new is read from its beginning.
-            added += [line for log in self._new_logs() for line in log.added(self._choice)]
+            added += [line for log in self._new_logs() for line in log.added()]
             yield from sorted(added, key=_moment)
             time.sleep(_LOOK_EVERY)
 
     def _new_logs(self) -> list["_Log"]:
-        new = {
-            path: _Log(path, name)
-            for path, name in found(self._log_dir).items()
-            if path not in self._logs and is_meant(name, self._target)
-        }
+        new = {}
+        for path, name in found(self._log_dir).items():
+            is_told_of = is_meant(name, self._target)
+            if path not in self._logs and (is_told_of or name == SUPERVISOR):
+                choice = self._choice if is_told_of else replace(self._choice, target=self._target)
+                new[path] = _Log(path, name, choice)
         self._logs.update(new)
         return list(new.values())
 
@@ -104,15 +105,16 @@ class _Tail:
 class _Log:
     """One log over its rotations. Reads on from where it was read to, in the file that it was then."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, choice: Choice) -> None:
         self._path = path
+        self._choice = choice
         self._origin = origin_of(name)
         self._tails: list[_Tail] = []
         """The oldest first."""
         self._moment = time.time()
         """Of the last line that told it."""
 
-    def backwards(self, choice: Choice, number: int | None) -> list[Line]:
+    def backwards(self, number: int | None) -> list[Line]:
         """The newest first. What is added later is `added`'s."""
         lines: list[Line] = []
         files, _ = self._open_all()
@@ -125,16 +127,17 @@ class _Log:
                 for text in _reversed_lines(file, self._tails[0].offset if position == 0 else None):
                     line = read_line(text, moment, self._origin)
                     moment = line.moment
-                    if choice.takes(line):
+                    if self._choice.takes(line):
                         lines.append(line)
-                    if len(lines) == number or (choice.since is not None and moment < choice.since):
+                    is_early = self._choice.since is not None and moment < self._choice.since
+                    if len(lines) == number or is_early:
                         number = len(lines)
                         break
             if position:
                 os.close(file)
         return lines
 
-    def added(self, choice: Choice) -> list[Line]:
+    def added(self) -> list[Line]:
         # In this order: what is said between a look at the end of a file and its rotation is read as well.
         self._turn_to_newer()
         texts = [text for tail in self._tails for text in tail.read_on()]
@@ -144,7 +147,7 @@ class _Log:
         for text in texts:
             line = read_line(text, self._moment, self._origin)
             self._moment = line.moment
-            if text.strip() and choice.takes(line):
+            if text.strip() and self._choice.takes(line):
                 read.append(line)
         return read
 

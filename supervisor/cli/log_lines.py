@@ -63,7 +63,8 @@ def read_line(text: bytes, moment: float, origin: Mapping[str, Any]) -> Line:
     if "event" not in told and "msg" in told:
         # Temporal's dev server has names of its own.
         told = {"event": told.pop("msg"), "timestamp": told.pop("time", None), **told}
-        told["level"] = {"warn": "warning"}.get(told.get("level", ""), told.get("level"))
+        level = str(told.get("level", "")).lower()
+        told["level"] = {"warn": "warning"}.get(level, level)
     return Line(_moment(told.get("timestamp"), moment), {**origin, **told})
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import click
 
+from temporal_fleet.protocol.logfile import AGENT, DEV_SERVER, FORK_SERVER, SUPERVISOR
 from temporal_fleet.protocol.loglevels import LEVELS
 from temporal_fleet.protocol.report import FleetReport, StatusReport
 from temporal_fleet.supervisor.cli import log_files
@@ -20,7 +21,7 @@ from temporal_fleet.supervisor.cli.log_lines import Choice, Line, as_json, as_te
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
 from temporal_fleet.supervisor.config.units import UnitError, parse_duration
 
-_HELPERS = ("supervisor", "agent", "fork-server", "dev-server")
+_HELPERS = (SUPERVISOR, AGENT, FORK_SERVER, DEV_SERVER)
 
 
 class Source(Protocol):
@@ -82,6 +83,8 @@ def _print(lines: "Iterator[Line] | list[Line]", show: Callable[[Line], str]) ->
 def _source(place: Place, target: str | None, level: str, since: float | None) -> Source:
     report = _report(place)
     log_dir = _log_dir(place) if report is None else _as_path(report.fleet)
+    if log_dir is None and target == DEV_SERVER:
+        log_dir = place.run.path
     known = {*_HELPERS}
     if report is not None:
         known |= {pool.name for pool in report.pools} | {entity.id for entity in report.entities}
@@ -119,7 +122,7 @@ def _report(place: Place) -> StatusReport | None:
     except Failure as failure:
         if place.config is None:
             raise
-        say(f"{failure.message}; what it logged before:")
+        say(failure.message)
         return None
 
 

@@ -90,6 +90,28 @@ def test_the_last_lines_of_all_or_of_some_in_the_order_of_time(three: Path) -> N
     assert len(events(three, "orders-2", since=MINUTE_1)) == 20
 
 
+def test_of_an_entity_or_a_pool_the_supervisors_lines_are_shown_too(three: Path) -> None:
+    supervisor = log(three, "supervisor")
+    reader = LogReader(three, "billing", Choice("info", since=MINUTE_1 + 62))
+    assert reader.last(None) == []
+    for number, entity in enumerate(("billing-1", "orders-1"), 130):
+        told = {"pool": entity[:-2], "entity": entity}
+        supervisor.write(line(number, process="supervisor", **told))
+    assert next(reader.follow()).told["entity"] == "billing-1"
+    assert events(three, "orders-1", 2) == ["line 121", "line 131"]
+    assert events(three, "orders-2", 1) == ["line 118"]
+
+
+def test_the_dev_servers_lines_are_in_its_own_words(log_dir: Path) -> None:
+    said = b'{"time":"2026-11-27T15:00:01Z","level":"WARN","msg":"slow","component":"history"}\n'
+    # Where there is no log_dir.
+    log(log_dir.parent / "run", "dev-server").write(said)
+    config = log_dir.parent / "fleet.toml"
+    config.write_text(config.read_text().replace('log_dir = "logs"', ""))
+    (shown,) = logs(log_dir, "dev-server", "--level", "warning")
+    assert shown.endswith("warning   dev server  slow  component=history")
+
+
 def test_people_see_who_says_what_and_scripts_read_it(three: Path) -> None:
     raw, last, exception = logs(three, "orders-1", "-n", "2")
     assert raw.endswith("info      orders-1  what a C library \\xff says")
