@@ -1,5 +1,6 @@
 """The files of `[fleet] log_dir`: how they are named, appended to and rotated. Each is written by one
-process; what the lines in it are is not known here.
+process; what the lines in it are is not known here. That of the dev server, which does not rotate it, is the
+supervisor's to bound.
 
 Those of processes that run as another USER stand in a folder of theirs, which has that user's name.
 
@@ -44,6 +45,19 @@ def log_path(files: LogFiles, name: str) -> Path:
 def former(path: Path, number: int) -> Path:
     """The file that a log was so many rotations ago."""
     return path.with_name(f"{path.name}.{number}")
+
+
+def make_room(path: Path, keep: int) -> None:
+    """What a log was before becomes a rotation older. The oldest goes first, so that a SIGKILL in the middle
+    leaves a gap, which is filled the next time. Raises OSError."""
+    for number in count(keep + 1):
+        try:
+            former(path, number).unlink()
+        except FileNotFoundError:
+            break
+    gap = next((n for n in range(1, keep) if not former(path, n).exists()), keep)
+    for number in range(gap, 1, -1):
+        former(path, number - 1).rename(former(path, number))
 
 
 class LogFile:
@@ -139,15 +153,7 @@ class LogFile:
             os.close(opened)
 
     def _rotate(self) -> None:
-        """The oldest first, so that a SIGKILL in the middle leaves a gap, which is filled the next time."""
-        for number in count(self._keep + 1):
-            try:
-                former(self.path, number).unlink()
-            except FileNotFoundError:
-                break
-        gap = next((n for n in range(1, self._keep) if not former(self.path, n).exists()), self._keep)
-        for number in range(gap, 1, -1):
-            former(self.path, number - 1).rename(former(self.path, number))
+        make_room(self.path, self._keep)
         self.path.rename(former(self.path, 1))
 
     def _complain(self, text: str) -> None:

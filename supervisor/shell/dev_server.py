@@ -11,9 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from temporal_fleet.protocol.lifeline import die_with
+from temporal_fleet.protocol.logfile import DEV_SERVER
+from temporal_fleet.protocol.spec import LogFiles
+from temporal_fleet.supervisor.shell.foreign_log import ForeignLog
 
 HOST = "127.0.0.1"
-_LOG_TAIL = 2000
+_LOG_SIZE = 1 << 20
+"""Bytes of its log in the run directory, which may be memory. There is one before it."""
 
 
 class DevServerImpossible(Exception):
@@ -35,7 +39,8 @@ class DevServerPlan:
     ui_port: int | None
     database: Path | None
     namespace: str
-    log: Path
+    run_dir: Path
+    """Where it logs when there is no [fleet] log_dir."""
 
     @property
     def address(self) -> str:
@@ -46,7 +51,9 @@ class DevServerPlan:
         return None if self.ui_port is None else f"http://{HOST}:{self.ui_port}"
 
 
-def settle(port: int, ui_port: int | None, database: Path | None, namespace: str, log: Path) -> DevServerPlan:
+def settle(
+    port: int, ui_port: int | None, database: Path | None, namespace: str, run_dir: Path
+) -> DevServerPlan:
     """Find the program and the ports; port 0 picks a free one.
 
     Raises DevServerImpossible, which names every obstacle.
@@ -74,15 +81,19 @@ def settle(port: int, ui_port: int | None, database: Path | None, namespace: str
         ui_port=_free_port() if ui_port == 0 else ui_port,
         database=database,
         namespace=namespace,
-        log=log,
+        run_dir=run_dir,
     )
 
 
 class DevServerProcess:
-    """One life of the dev server. It writes to its log file; its end is told by the one that waits."""
+    """One life of the dev server. It writes to its log; its end is told by the one that waits.
 
-    def __init__(self, plan: DevServerPlan) -> None:
-        self._plan = plan
+    Raises OSError when it cannot be spawned.
+    """
+
+    def __init__(self, plan: DevServerPlan, log_files: LogFiles | None) -> None:
+        beside = LogFiles(folder=str(plan.run_dir), size=_LOG_SIZE, keep=1)
+        self.log = ForeignLog(log_files or beside, DEV_SERVER, beside)
         command = [plan.program, "server", "start-dev", "--ip", HOST, "--port", str(plan.port)]
         command += ["--log-level", "warn", "--log-format", "json"]
         command += ["--headless"] if plan.ui_port is None else ["--ui-port", str(plan.ui_port)]
@@ -93,15 +104,18 @@ class DevServerProcess:
             command += ["--db-filename", str(plan.database)]
             command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
         command += ["--dynamic-config-value", TIMER_SHIFT]
-        with plan.log.open("wb") as log:
+        try:
             self._popen = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=self.log.fileno(),
+                stderr=self.log.fileno(),
                 start_new_session=True,
                 preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - one Python thread
             )
+        except OSError:
+            self.log.close()
+            raise
 
     @property
     def pid(self) -> int:
@@ -116,13 +130,9 @@ class DevServerProcess:
     def was_waited_for(self) -> str:
         """By the one that waits for every child. The last line it wrote."""
         self._popen.returncode = -signal.SIGKILL
-        try:
-            with self._plan.log.open("rb") as log:
-                log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_TAIL))
-                tail = log.read().decode("utf-8", "replace").strip()
-        except OSError as error:
-            return f"{self._plan.log} cannot be read: {error.strerror}"
-        return tail.splitlines()[-1] if tail else "it wrote nothing"
+        said = self.log.last_line()
+        self.log.close()
+        return said
 
 
 def _is_free(port: int) -> bool:

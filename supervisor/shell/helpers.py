@@ -122,6 +122,12 @@ class Helpers:
                 with contextlib.suppress(HelperGone):
                     running.process.send(self._log_settings(running.program))
 
+    def look_after_logs(self, now: float) -> None:
+        """Those that their processes do not look after themselves."""
+        dev_server = self._running.get(DEV_SERVER)
+        if dev_server is not None and isinstance(dev_server.process, DevServerProcess):
+            dev_server.process.log.look_after(now)
+
     def _log_settings(self, program: ProgramSpec | None) -> LogSettings:
         module = program.program.partition(":")[0] if program is not None else ""
         return LogSettings(
@@ -231,7 +237,7 @@ class Helpers:
     def _spawn(self, key: HelperKey, program: ProgramSpec | None) -> HelperProcess | DevServerProcess:
         if key == DEV_SERVER:
             assert self._dev_server is not None
-            return DevServerProcess(self._dev_server)
+            return DevServerProcess(self._dev_server, self._log_files)
         if key == AGENT:
             return HelperProcess(AGENT_MODULE, FromAgent, {})
         if key.kind is HelperKind.WEB:

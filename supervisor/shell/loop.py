@@ -147,6 +147,7 @@ class Loop:
         self._evictions.expire(now)
         self._examinations.expire(now)
         self._upgrade.expire(now)
+        self._helpers.look_after_logs(now)
         if now >= self._measuring.due(self.fleet):
             self._feed(self._measuring.measure(self.fleet, now))
         if now >= self._due:

@@ -250,7 +250,7 @@ def _dev_server(config: Config, paths: RunDirectory) -> DevServerPlan | None:
             embedded.ui_port,
             embedded.database,
             config.cluster.namespace or "default",
-            paths.path / "dev-server.log",
+            paths.path,
         )
     except DevServerImpossible as error:
         raise CannotStart(str(error)) from error

