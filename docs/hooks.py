@@ -24,7 +24,9 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
 }
 """By the line of a page that each takes the place of."""
 
-_REMOTE: Final = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"?(?:https?:)?//[^>]*>")
+_REMOTE: Final = re.compile(
+    r"<(?:script|link(?![^>]*canonical)|img|iframe)\b[^>]*\b(?:src|href)=\"?(?:https?:)?//[^>]*>"
+)
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:

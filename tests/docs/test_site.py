@@ -62,5 +62,5 @@ def test_a_page_that_loads_something_from_elsewhere_is_refused(tag: str) -> None
     page: Any = type("Page", (), {"file": type("File", (), {"src_uri": "index.md"})})
     with pytest.raises(PluginError, match="loads something from elsewhere"):
         hooks.on_post_page(f"<p>{tag}</p>", page=page, config=cast("Any", None))
-    ours = '<link href="css/theme.css"><a href="https://temporal.io">'
+    ours = '<link href="css/theme.css"><link rel="canonical" href="http://a/"><a href="https://temporal.io">'
     assert hooks.on_post_page(ours, page=page, config=cast("Any", None)) == ours
