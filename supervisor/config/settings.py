@@ -66,7 +66,7 @@ class Fleet(Table):
     )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto",
-        description="auto: console on a terminal, JSON otherwise.",
+        description="How lines are logged; auto: console on a terminal, JSON otherwise.",
         examples=["json"],
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -106,7 +106,7 @@ class Fleet(Table):
         Field(strict=False, json_schema_extra={"uniqueItems": True}),
     ] = Field(
         default=(),
-        description="Indices, as nvidia-smi numbers them, of the GPUs that entities get one of their own of.",
+        description="The GPUs, as nvidia-smi numbers them, of which entities get some for themselves alone.",
         examples=[[0, 1]],
     )
     http: HttpAddress | None = Field(
@@ -147,7 +147,9 @@ class Embedded(Table):
         description="SQLite file that keeps its state across runs; absent: in memory.",
         examples=["dev.db"],
     )
-    port: Port = Field(default=7233, description="Its port; 0 picks a free one.", examples=[7233])
+    port: Port = Field(
+        default=7233, description="Port of the dev server; 0 picks a free one.", examples=[7233]
+    )
     ui_port: Port = Field(
         description="Port of its web UI; 0 picks a free one. Default: 8233, or 0 when port is 0.",
         examples=[8233],
@@ -163,7 +165,9 @@ class Cluster(Table):
         examples=["localhost:7233"],
     )
     namespace: Name | None = Field(
-        default=None, description="Default: default. Not with profile.", examples=["default"]
+        default=None,
+        description="Namespace in the Cluster. Default: default. Not with profile.",
+        examples=["default"],
     )
     profile: Name | None = Field(
         default=None,
@@ -197,7 +201,8 @@ class Restart(Table):
 
     policy: Literal["always", "on-failure", "never"] = Field(
         default="always",
-        description="on-failure: not after an exit of its own with status 0.",
+        description="Whether a dead entity is restarted; on-failure: not after an exit of its own with "
+        "status 0.",
         examples=["always"],
     )
     backoff: PositiveDuration = Field(
@@ -215,7 +220,10 @@ class Restart(Table):
         examples=[10],
     )
     within: Annotated[float, DurationBetween(minimum=1.0)] = Field(
-        default="60s", validate_default=True, description="See max_restarts.", examples=["60s"]
+        default="60s",
+        validate_default=True,
+        description="The time within which more than max_restarts crashes are too many.",
+        examples=["60s"],
     )
 
 
@@ -223,10 +231,10 @@ class Rollout(Table):
     """How many entities more and fewer there may be while they are replaced. Not both 0."""
 
     max_surge: Annotated[int, Field(ge=0, le=MAX_ENTITIES)] = Field(
-        default=1, description="Entities above the pool's size meanwhile.", examples=[1]
+        default=1, description="Entities above the pool's size while they are replaced.", examples=[1]
     )
     max_unavailable: Annotated[int, Field(ge=0, le=MAX_ENTITIES)] = Field(
-        default=0, description="Entities below the pool's size meanwhile.", examples=[0]
+        default=0, description="Entities below the pool's size while they are replaced.", examples=[0]
     )
 
 
@@ -235,17 +243,20 @@ class Memory(Table):
 
     evict_above: MemorySize | None = Field(
         default=None,
-        description="Blocked executions are evicted, as many as it takes; each resurrects when it is needed.",
+        description="RSS of an entity above which blocked executions are evicted, as many as it takes; each "
+        "resurrects when it is needed.",
         examples=["300MiB"],
     )
     recycle_above: MemorySize | None = Field(
         default=None,
-        description="Where eviction did not help: another entity is started, then this one drains and stops.",
+        description="RSS of an entity above which, where eviction did not help, another is started, and then "
+        "this one drains and stops.",
         examples=["500MiB"],
     )
     kill_above: MemorySize | None = Field(
         default=None,
-        description="It is killed at once, and what it held is recovered as after a crash.",
+        description="RSS of an entity above which it is killed at once, and what it held is recovered as "
+        "after a crash.",
         examples=["700MiB"],
     )
 
@@ -254,10 +265,12 @@ class Recycle(Table):
     """When an entity that is well is replaced, give or take 10 %, start before stop. Absent: never."""
 
     max_age: Annotated[float, DurationBetween(minimum=1.0)] | None = Field(
-        default=None, description="Since it was forked.", examples=["24h"]
+        default=None, description="Age, since its fork, at which an entity is replaced.", examples=["24h"]
     )
     max_tasks: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
-        default=None, description="Workflow Tasks and activity tasks in one life.", examples=[100_000]
+        default=None,
+        description="Tasks (Workflow, activity, Nexus) in one life after which an entity is replaced.",
+        examples=[100_000],
     )
 
 
@@ -267,19 +280,19 @@ class Liveness(Table):
     polling: Annotated[float, DurationOrNever(minimum=5.0)] = Field(
         default="30s",
         validate_default=True,
-        description="It does not poll for work that it could take, while the Cluster answers.",
+        description="How long an entity may not poll for work that it could take, while the Cluster answers.",
         examples=["30s", "never"],
     )
     activation: Annotated[float, DurationOrNever(minimum=5.0)] = Field(
         default="30s",
         validate_default=True,
-        description="Workflow code of one execution runs on, and yields nothing.",
+        description="How long the workflow code of one execution may run on, and yield nothing.",
         examples=["30s", "never"],
     )
     activity: Annotated[float, DurationOrNever(minimum=5.0)] = Field(
         default="60s",
         validate_default=True,
-        description="An activity runs on beyond the time-out of its attempt.",
+        description="How long an activity may run on beyond the time-out of its attempt.",
         examples=["60s", "never"],
     )
 
