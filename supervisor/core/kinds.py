@@ -129,8 +129,8 @@ KINDS: Final[Mapping[EventKind, Telling]] = {
     "http.refused": Telling("The address of `[fleet] http` cannot be served at.", (_ERROR,)),
     "entity.forked": Telling("An entity has a process.", (_DEBUG,)),
     "entity.fork-refused": Telling(
-        "The host gave no process for an entity, or the run directory takes no more files; the same trouble of "
-        "a pool again at debug.",
+        "The host gave no process for an entity, or the run directory takes no more files; the same trouble "
+        "of a pool again at debug.",
         (_ERROR, _DEBUG),
     ),
     "entity.ready": Telling("An entity is validated by the Cluster and polls.", (_INFO,)),
