@@ -401,6 +401,8 @@ class _Life:
                 tasks=recorder.tasks if recorder else 0,
                 unrecorded=self._box.unrecorded,
                 standstill=standstill(self._vitals, worker.recorder, worker.polled) if worker else None,
+                workflow_slots=self._vitals.usage("workflow_task"),
+                activity_slots=self._vitals.usage("activity_task"),
             )
         )
 

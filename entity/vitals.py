@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from temporalio.runtime import BufferedMetricUpdate, MetricBuffer, MetricBufferDurationFormat
 
 from temporal_fleet.entity.metrics import EntityMetrics
+from temporal_fleet.protocol.messages import Slots
 
 BUFFER_SIZE = 4096
 """Updates between two drains. Each costs about 90 bytes of every entity's memory, used or not."""
@@ -118,6 +119,11 @@ class Vitals:
     def slots(self, kind: str) -> int | None:
         """How many there are for this kind of tasks, where none of them is free."""
         return self._kinds[kind].slots
+
+    def usage(self, kind: str) -> Slots | None:
+        """None while the SDK has told nothing."""
+        told = self._kinds[kind]
+        return Slots(told.used, told.free) if told.used or told.free is not None else None
 
     @property
     def pollers(self) -> int:

@@ -56,6 +56,14 @@ class Standstill(msgspec.Struct, frozen=True, kw_only=True):
     activity_slots: Figure | None = None
 
 
+class Slots(msgspec.Struct, frozen=True, array_like=True):
+    """Of one kind of tasks."""
+
+    used: Figure
+    free: Figure | None
+    """None: they have no number, or their supplier does not tell it."""
+
+
 class Heartbeat(FromEntity, frozen=True, kw_only=True, tag="heartbeat"):
     """Once a second from the entity's own event loop. Counters grow over one life; the rest are of now."""
 
@@ -72,6 +80,9 @@ class Heartbeat(FromEntity, frozen=True, kw_only=True, tag="heartbeat"):
     """Activities and executions that its black box had no room for, in this life."""
     standstill: Standstill | None = None
     """None: all goes on."""
+    workflow_slots: Slots | None = None
+    """None: the SDK told nothing of them yet. So with activities."""
+    activity_slots: Slots | None = None
 
 
 class Draining(FromEntity, frozen=True, kw_only=True, tag="draining"):

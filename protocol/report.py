@@ -53,6 +53,10 @@ class PoolReport(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     drained: bool = False
     """Kept at zero until it is resumed, whatever its config says."""
+    memory_limit_bytes: int | None = None
+    """Of one entity: the highest of its `memory` limits; null: it has none."""
+    max_cached_executions: int | None = None
+    """Of one entity, where the pool's `worker` says it."""
 
 
 class ExitReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +65,14 @@ class ExitReport(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     """One line: what ended it."""
     time: float
+
+
+class SlotsReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one kind of tasks, of one entity."""
+
+    used: int
+    free: int | None
+    """Null: they have no number, or their supplier does not tell it."""
 
 
 class EntityReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +103,9 @@ class EntityReport(msgspec.Struct, frozen=True, kw_only=True):
     """Since its last heartbeat; null: there was none yet."""
     adopted: bool = False
     """It was begun by an earlier supervisor."""
+    workflow_slots: SlotsReport | None = None
+    """As it told last; null: it told nothing of them yet. So with activities."""
+    activity_slots: SlotsReport | None = None
 
 
 class SuspectReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ from temporal_fleet.supervisor.cli.scale import scale
 from temporal_fleet.supervisor.cli.start import run, up
 from temporal_fleet.supervisor.cli.status import status
 from temporal_fleet.supervisor.cli.systemd import systemd
+from temporal_fleet.supervisor.cli.top import top
 from temporal_fleet.supervisor.cli.upgrade import upgrade
 
 _INTERRUPTED = 130
@@ -84,6 +85,7 @@ for command in (
     check,
     up,
     status,
+    top,
     executions,
     events,
     logs,

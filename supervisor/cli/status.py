@@ -27,7 +27,7 @@ def status(place: Place, as_json: bool, watch: bool) -> None:
     """Show the fleet, its pools and its entities."""
     with Supervisor(place) as supervisor:
         if watch:
-            stay(supervisor, _Reports(supervisor).next, _draw, as_json=as_json)
+            stay(supervisor, Reports(supervisor).next, _draw, as_json=as_json)
         if as_json:
             click.echo(msgspec.json.format(msgspec.json.encode(supervisor.status(memory=True)), indent=2))
         else:
@@ -43,7 +43,7 @@ def _draw(report: StatusReport, console: "Console") -> "RenderableType":
     return tables.status(report, console.width)
 
 
-class _Reports:
+class Reports:
     """One report after the other, with the PSS of the last one that had it."""
 
     def __init__(self, supervisor: Supervisor) -> None:

@@ -56,7 +56,7 @@ def status(report: StatusReport, width: int, now: float | None = None) -> Render
     """The fleet, its Cluster, its pools and its entities, for a screen so wide."""
     at = time.time() if now is None else now
     notes = _notes(report, at)
-    parts: list[RenderableType] = [_headline(report), _cluster(report)]
+    parts: list[RenderableType] = [headline(report), cluster_line(report)]
     if report.fleet.reason and not _is_told(report.fleet.reason, [report.cluster.reason, *notes]):
         parts.append(Text(report.fleet.reason, "yellow"))
     if report.fleet.http_reason:
@@ -142,12 +142,12 @@ def _is_told(reason: str, told: Iterable[str]) -> bool:
     return any(reason in each for each in told)
 
 
-def _headline(report: StatusReport) -> Text:
+def headline(report: StatusReport) -> Text:
     fleet = report.fleet
     line = Text.assemble(
         (fleet.name, "bold"),
         "  ",
-        _state(fleet.state),
+        state_text(fleet.state),
         f"  generation {fleet.generation}  up {duration(fleet.uptime_s)}  supervisor PID {fleet.pid}, "
         f"{size(fleet.rss_bytes)}",
     )
@@ -160,7 +160,7 @@ def _headline(report: StatusReport) -> Text:
     return line
 
 
-def _cluster(report: StatusReport) -> Text:
+def cluster_line(report: StatusReport) -> Text:
     cluster = report.cluster
     line = Text.assemble(
         f"Cluster {cluster.address}, namespace {cluster.namespace}  ",
@@ -195,7 +195,7 @@ def _entities(entities: Sequence[EntityReport], width: int) -> Table:
         {
             "entity": lambda entity: entity.id,
             ">PID": lambda entity: "-" if entity.pid is None else str(entity.pid),
-            "state": lambda entity: _state(entity.state),
+            "state": lambda entity: state_text(entity.state),
             ">life": lambda entity: str(entity.incarnation),
             ">restarts": lambda entity: str(entity.restarts),
             ">up": lambda entity: "-" if entity.pid is None else duration(entity.uptime_s),
@@ -221,7 +221,7 @@ def _last_exit(entity: EntityReport, now: float) -> str:
     return "" if cause in entity.reason else f"last exit {duration(now - report.time)} ago: {cause}"
 
 
-def _state(state: str) -> Text:
+def state_text(state: str) -> Text:
     return Text(state, _COLOURS.get(state, ""))
 
 

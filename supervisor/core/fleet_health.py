@@ -138,12 +138,20 @@ def _entities(entities: Sequence[EntityReport]) -> Iterator[Finding]:
             f"none from {_listed([entity.id for entity in silent])} for {longest:.0f} s",
             f"it hangs, and is killed after `hang`; see where: temporal-fleet dump {silent[0].id}",
         )
-    idle = [e for e in entities if e.state == "ready" and e.uptime_s > _YOUNG and e.pollers == 0]
+    unpolling = [e for e in entities if e.state == "ready" and e.uptime_s > _YOUNG and e.pollers == 0]
+    busy = [entity for entity in unpolling if _is_busy(entity)]
+    idle = [entity for entity in unpolling if not _is_busy(entity)]
+    if busy:
+        yield warning(
+            "slots",
+            f"{_listed([entity.id for entity in busy])} polls no more: every slot is taken",
+            "more entities, or more slots in `worker`; by what, tells: temporal-fleet executions",
+        )
     if idle:
         yield problem(
             "polling",
             f"{_listed([entity.id for entity in idle])} ready, and without an open poll",
-            f"every slot may be taken, or it is stuck; see: temporal-fleet dump {idle[0].id}",
+            f"it is replaced after liveness.polling; see: temporal-fleet dump {idle[0].id}",
         )
     full = [entity for entity in entities if entity.unrecorded]
     if full:
@@ -159,6 +167,11 @@ def _entities(entities: Sequence[EntityReport]) -> Iterator[Finding]:
             f"{_listed([entity.id for entity in quiet])} polls no more, and stays for a look",
             f"when you are done: temporal-fleet restart {quiet[0].id}",
         )
+
+
+def _is_busy(entity: EntityReport) -> bool:
+    told = [slots for slots in (entity.workflow_slots, entity.activity_slots) if slots is not None]
+    return bool(told) and all(slots.free == 0 for slots in told)
 
 
 def _listed(names: Sequence[str]) -> str:

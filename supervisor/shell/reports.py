@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from temporal_fleet.protocol.messages import Slots
 from temporal_fleet.protocol.report import (
     ChangeReport,
     ClusterReport,
@@ -11,12 +12,13 @@ from temporal_fleet.protocol.report import (
     FleetReport,
     PoolReport,
     RecoveryReport,
+    SlotsReport,
     StatusReport,
     SuspectReport,
 )
 from temporal_fleet.supervisor import __version__
 from temporal_fleet.supervisor.core.estate import ActivityKey, Recovery, Suspect
-from temporal_fleet.supervisor.core.fleet import Entity, Exit, Fleet, effective
+from temporal_fleet.supervisor.core.fleet import Entity, Exit, Fleet, Pool, effective
 from temporal_fleet.supervisor.core.ledger import Ledger
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, http, pool_reason, ready_count
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
@@ -66,6 +68,8 @@ def status(
             ready=ready_count(fleet, pool.name),
             reason=pool_reason(fleet, pool),
             drained=pool.name in fleet.drained,
+            memory_limit_bytes=_memory_limit(pool),
+            max_cached_executions=_max_cached(pool),
         )
         for pool in fleet.pools.values()
     ]
@@ -154,7 +158,23 @@ def _entity(
         pollers=current.pollers if current else 0,
         heartbeat_age_s=heartbeats.age(entity, now),
         adopted=entity.adopted,
+        workflow_slots=_slots(current.workflow_slots) if current else None,
+        activity_slots=_slots(current.activity_slots) if current else None,
     )
+
+
+def _slots(told: Slots | None) -> SlotsReport | None:
+    return None if told is None else SlotsReport(used=told.used, free=told.free)
+
+
+def _memory_limit(pool: Pool) -> int | None:
+    limits = pool.memory.evict_above, pool.memory.recycle_above, pool.memory.kill_above
+    return max((limit for limit in limits if limit is not None), default=None)
+
+
+def _max_cached(pool: Pool) -> int | None:
+    given = pool.program.worker.get("max_cached_workflows")
+    return given if isinstance(given, int) else None
 
 
 def _suspect(suspect: Suspect) -> SuspectReport:

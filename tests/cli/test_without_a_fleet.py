@@ -14,7 +14,7 @@ from temporal_fleet.protocol.rundir import RunDirectory
 from tests.cli.command import ARGV, Command
 
 COMMANDS = (
-    *("demo", "run", "init", "check", "up", "status", "executions", "events", "doctor"),
+    *("demo", "run", "init", "check", "up", "status", "top", "executions", "events", "doctor"),
     *("plan", "reload", "scale", "restart", "changes", "drain", "resume", "quiet"),
     *("evict", "dump", "stop", "systemd", "completion"),
 )
@@ -261,3 +261,11 @@ def test_a_reader_that_goes_away_gets_no_traceback(command: Command) -> None:
     finally:
         os.close(writer)
     assert (printed.returncode, printed.stderr) == (1, b"")
+
+
+def test_top_without_a_terminal_names_what_does_without_one(command: Command, folder: Path) -> None:
+    (folder / "fleet.toml").write_text("")
+    refused = command("top", "-c", "fleet.toml")
+    assert (refused.status, refused.out) == (1, ""), refused
+    assert "`top` needs a terminal" in refused.err
+    assert "for a script: temporal-fleet status --json -c fleet.toml" in refused.err

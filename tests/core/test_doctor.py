@@ -318,6 +318,14 @@ def entity(state: str = "ready", **figures: object) -> EntityReport:
         (report(entity(heartbeat_age_s=7.0)), [(Level.WARNING, "heartbeats")]),
         (report(entity(pollers=0)), [(Level.PROBLEM, "polling")]),
         (report(entity(pollers=0, uptime_s=1.0)), []),
+        (
+            report(entity(pollers=0, activity_slots={"used": 5, "free": 0})),
+            [(Level.WARNING, "slots")],
+        ),
+        (
+            report(entity(pollers=0, activity_slots={"used": 4, "free": 1})),
+            [(Level.PROBLEM, "polling")],
+        ),
         (report(entity(unrecorded=3)), [(Level.WARNING, "black boxes")]),
         (report(entity("quiet", pollers=0)), [(Level.WARNING, "quiet")]),
         (report(dropped_messages=4), [(Level.WARNING, "messages")]),

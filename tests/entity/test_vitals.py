@@ -10,6 +10,7 @@ from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE
 
 from temporal_fleet.entity.metrics import EntityMetrics
 from temporal_fleet.entity.vitals import LONGEST_POLL, Vitals
+from temporal_fleet.protocol.messages import Slots
 
 KINDS = {"workflow_task": 0.0, "activity_task": 0.0}
 
@@ -68,6 +69,15 @@ def test_there_is_one_of_each_kind(followed: Followed) -> None:
     assert followed.unpolled(later=60.0) == ("", 0.0)
     assert followed.vitals.polls(frozenset(KINDS))
     assert followed.vitals.pollers == 3
+
+
+def test_slots_are_told_as_the_sdk_tells_them(followed: Followed) -> None:
+    assert followed.vitals.usage("activity_task") is None
+    followed.slots("WorkflowWorker", 3, None)
+    followed.vitals.drain()
+    assert followed.vitals.usage("workflow_task") == Slots(3, 100)
+    assert followed.vitals.usage("activity_task") == Slots(0, 2)
+    assert followed.vitals.usage("nexus_task") is None
 
 
 def test_none_though_slots_are_free_is_told_with_its_age(followed: Followed) -> None:

@@ -1,6 +1,9 @@
 """The status of a fleet as the core would have it."""
 
 import time
+from dataclasses import replace
+
+import msgspec
 
 from temporal_fleet.protocol.codec import encode
 from temporal_fleet.protocol.control import StatusReply
@@ -13,7 +16,7 @@ from temporal_fleet.supervisor.core.estate import (
     Suspect,
     SuspectKey,
 )
-from temporal_fleet.supervisor.core.fleet import Fleet
+from temporal_fleet.supervisor.core.fleet import Fleet, MemoryLimits
 from temporal_fleet.supervisor.shell import reports
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.journal import JournalPlace
@@ -37,6 +40,17 @@ SURROUNDINGS = reports.Surroundings(
 
 def status(fleet: Fleet) -> StatusReport:
     return reports.status(fleet, SURROUNDINGS, Heartbeats(), Vitals(), time.monotonic(), pss=False)
+
+
+def test_a_pool_tells_the_limits_of_an_entity() -> None:
+    fleet = fleet_of()
+    (name, pool), *_ = fleet.pools.items()
+    program = msgspec.structs.replace(pool.program, worker={"max_cached_workflows": 500})
+    limited = replace(pool, memory=MemoryLimits(evict_above=3, kill_above=7), program=program)
+    told = status(Fleet(embedded=False, pools={name: limited})).pools[0]
+    assert (told.memory_limit_bytes, told.max_cached_executions) == (7, 500)
+    told = status(fleet).pools[0]
+    assert (told.memory_limit_bytes, told.max_cached_executions) == (None, None)
 
 
 def test_what_many_deaths_leave_fits_a_frame_and_the_rest_is_counted() -> None:
