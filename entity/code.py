@@ -59,8 +59,11 @@ class OwnCode(MetaPathFinder):
         """From now on, modules that were imported are not read again."""
         self._settled = True
         for name, module in tuple(sys.modules.items()):
-            origin = getattr(getattr(module, "__spec__", None), "origin", None)
-            if isinstance(origin, str) and os.path.isabs(origin) and self._owns(name, origin):  # noqa: PTH117
+            spec = getattr(module, "__spec__", None)
+            origin = getattr(spec, "origin", None)
+            # A module that runs as `__main__` has its own name there alone.
+            own_name = getattr(spec, "name", name)
+            if isinstance(origin, str) and os.path.isabs(origin) and self._owns(own_name, origin):  # noqa: PTH117
                 self._others.add(os.fsencode(_file_of(origin)))
 
     def add(self, files: Mapping[bytes, bytes]) -> None:
