@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 
 from temporal_fleet.supervisor import __version__
-from temporal_fleet.supervisor.core.host_health import Disk, Group, Host, OpenFiles, Versions
+from temporal_fleet.supervisor.cli import control_group
+from temporal_fleet.supervisor.core.host_health import Disk, Host, OpenFiles, Versions
 
 _DISTRIBUTION = "temporal-fleet"
 _SDK = "temporalio"
-_CGROUPS = Path("/sys/fs/cgroup")
 _TIMEX_BYTES = 512
 """More than a struct timex has on any machine."""
 _TIME_ERROR = 5
@@ -43,7 +43,7 @@ def look(
         open_files=_soft(resource.RLIMIT_NOFILE) or sys.maxsize,
         tasks=None if _is_exempt() else _soft(resource.RLIMIT_NPROC),
         tasks_used=_tasks_of(os.getuid()),
-        group=_group(supervisor),
+        group=control_group.of_process(supervisor, memory.total),
         disks=tuple(_disk(purpose, path) for purpose, path in disks.items()),
         processes=tuple(_open_files(processes)),
         clock_synchronised=_clock_synchronised(),
@@ -78,69 +78,6 @@ def _open_files(processes: Mapping[str, int]) -> Iterable[OpenFiles]:
         with suppress(OSError, psutil.Error):
             limit, _ = psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)
             yield OpenFiles(name, len(os.listdir(f"/proc/{pid}/fd")), limit)  # noqa: PTH208 - counted only
-
-
-def _group(supervisor: int | None) -> Group:
-    """Of the supervisor, or else of this process. The narrowest limit on the way up to the root counts."""
-    paths: dict[str, str] = {}
-    for line in _lines(Path(f"/proc/{supervisor or 'self'}/cgroup")):
-        _, controllers, path = line.split(":", 2)
-        for controller in controllers.split(","):
-            paths[controller] = path
-    # A controller stands in the hierarchy of its own, or else in the unified one.
-    memory = _narrowest(
-        _folders("memory", paths), ("memory.max", "memory.limit_in_bytes"), psutil.virtual_memory().total
-    )
-    pids = _narrowest(_folders("pids", paths), ("pids.max",))
-    name = paths.get("", "").rpartition("/")[2] or (memory or pids or Path()).name or "the root control group"
-    return Group(
-        name=f"the control group {name}" if " " not in name else name,
-        memory_max=None if memory is None else _limit(memory, ("memory.max", "memory.limit_in_bytes")),
-        memory_used=None if memory is None else _memory_used(memory),
-        pids_max=None if pids is None else _limit(pids, ("pids.max",)),
-        pids_used=None if pids is None else _number(pids / "pids.current"),
-        oom_kills=max((_oom_kills(folder) for folder in _folders("memory", paths)), default=0),
-    )
-
-
-def _folders(controller: str, paths: Mapping[str, str]) -> list[Path]:
-    """The group of that controller, and those that it stands in, without the root, which has no limits."""
-    found = []
-    if controller in paths:
-        root, path = _CGROUPS / controller, paths[controller]
-    else:
-        root, path = _CGROUPS, paths.get("", "/")
-    group = Path(path.lstrip("/"))
-    while group != Path():
-        found.append(root / group)
-        group = group.parent
-    # In a container the group has a name outside, and is the root inside.
-    return [folder for folder in found if folder.is_dir()] or [root]
-
-
-def _narrowest(folders: Iterable[Path], files: tuple[str, ...], most: int = sys.maxsize) -> Path | None:
-    limited = [(limit, folder) for folder in folders if (limit := _limit(folder, files)) is not None]
-    narrow = [each for each in limited if each[0] < most]
-    return min(narrow, key=lambda each: each[0])[1] if narrow else None
-
-
-def _limit(folder: Path, files: tuple[str, ...]) -> int | None:
-    return next((limit for file in files if (limit := _number(folder / file)) is not None), None)
-
-
-def _memory_used(folder: Path) -> int | None:
-    used = _limit(folder, ("memory.current", "memory.usage_in_bytes"))
-    if used is None:
-        return None
-    stat = dict(line.split() for line in _lines(folder / "memory.stat"))
-    return max(0, used - int(stat.get("inactive_file", stat.get("total_inactive_file", 0))))
-
-
-def _oom_kills(folder: Path) -> int:
-    told = [
-        line.split() for file in ("memory.events", "memory.oom_control") for line in _lines(folder / file)
-    ]
-    return next((int(words[1]) for words in told if words[0] == "oom_kill"), 0)
 
 
 def _disk(purpose: str, path: Path) -> Disk:

@@ -19,7 +19,7 @@ class RunningAct:
         self.lines = [f"$ {self.command}"]
         self._unfinished = ""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "temporal_fleet.supervisor.cli.main", *words],
+            [sys.executable, "-P", "-m", "temporal_fleet.supervisor.cli.main", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
