@@ -4,6 +4,7 @@ Knows the wire and how to tell a supervisor that works from one that is gone, hu
 command does with a reply does not belong here.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -153,15 +154,17 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         expected: type[R],
         progress: Callable[[Progress], None] = _say_progress,
         meanwhile: Callable[[StatusReport], None] | None = None,
+        within: float = math.inf,
     ) -> R:
         """The final reply to a request; what is told on the way goes to `progress`, and how the fleet stands
-        while nothing is told, to `meanwhile`.
+        while nothing is told, to `meanwhile`. `within`: seconds for which it is waited for, however lively
+        the supervisor is; one of another version may not know the request, and says nothing to it.
 
         Raises Refused when the supervisor rejects it, ChangeFailed, SupervisorGone, or Failure when it does
         not answer.
         """
         self._send(request)
-        reply = self._await(request, progress, meanwhile)
+        reply = self._await(request, progress, meanwhile, within)
         if isinstance(reply, Failed):
             heading, *problems = reply.problems
             raise ChangeFailed(heading, problems, change=reply.change, restored=reply.restored)
@@ -212,9 +215,16 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         request: ControlRequest,
         progress: Callable[[Progress], None],
         meanwhile: Callable[[StatusReport], None] | None,
+        within: float,
     ) -> ControlReply:
-        heard = pinged = time.monotonic()
+        asked = heard = pinged = time.monotonic()
         while True:
+            if time.monotonic() - asked >= within:
+                raise Failure(
+                    f"the supervisor (PID {self.pid}) lives, and did not answer {type(request).__name__} "
+                    f"within {within:.0f} s",
+                    "if it is of another version: temporal-fleet upgrade",
+                )
             silent = time.monotonic() - heard
             if silent >= self._patience:
                 raise self._silent(silent)

@@ -18,12 +18,13 @@ from temporal_fleet.protocol.examination import Examination
 from temporal_fleet.protocol.process import is_alive
 from temporal_fleet.protocol.report import PoolReport, StatusReport
 from temporal_fleet.protocol.rundir import SOCKET_PATH_LIMIT, RunDirectory, routing_id
+from temporal_fleet.supervisor import __version__
 from temporal_fleet.supervisor.cli import configuration
 from temporal_fleet.supervisor.cli.client import Supervisor, new_id
 from temporal_fleet.supervisor.cli.failure import Failure, Problems, say
 from temporal_fleet.supervisor.cli.human import count
 from temporal_fleet.supervisor.cli.place import Place, config_option, fleet_option, locate
-from temporal_fleet.supervisor.cli.presence import Absent, look
+from temporal_fleet.supervisor.cli.presence import Absent, Forbidden, Presence, look
 from temporal_fleet.supervisor.core.cluster_health import cluster_findings
 from temporal_fleet.supervisor.core.findings import Finding, Level, ok, problem, worst_first
 from temporal_fleet.supervisor.core.fleet_health import Leftover, fleet_findings, leftover_findings
@@ -32,6 +33,8 @@ from temporal_fleet.supervisor.core.host_health import Demand, host_findings
 if TYPE_CHECKING:
     from temporal_fleet.supervisor.config.reader import Config
 
+_EXAMINED_WITHIN = 35.0
+"""Seconds: longer than a supervisor waits for its agent."""
 _HELPERS_THAT_LOG = 2
 """Besides entities and the fork servers of pools: supervisor and agent."""
 
@@ -74,8 +77,8 @@ class _Known:
     config: "Config | None" = None
     boxes: list[BlackBoxContents] = field(default_factory=list)
     report: StatusReport | None = None
-    is_alone: bool = False
-    """No supervisor is there: not even one that hangs, and knows of what it left."""
+    presence: Presence | None = None
+    """Who owns the run directory; None: nobody knows which one that is."""
     examination: Examination | None = None
 
 
@@ -90,7 +93,7 @@ def _all(ctx: click.Context) -> Iterator[Finding]:
         known.boxes = _boxes(known.place.run)
         _ask_fleet(known, known.place)
     _read_config(known)
-    if known.examination is None and known.report is None:
+    if known.examination is None:
         _look_by_oneself(known)
     yield from known.findings
     yield from _of_fleet(known)
@@ -102,7 +105,7 @@ def _all(ctx: click.Context) -> Iterator[Finding]:
 
 def _ask_fleet(known: _Known, place: Place) -> None:
     presence = look(place.run)
-    known.is_alone = isinstance(presence, Absent)
+    known.presence = presence
     if isinstance(presence, Absent):
         if not presence.orphans:
             known.findings.append(ok("fleet", f"none runs in {place.run.path}"))
@@ -110,7 +113,10 @@ def _ask_fleet(known: _Known, place: Place) -> None:
     try:
         with Supervisor(place) as supervisor:
             known.report = supervisor.status()
-            known.examination = supervisor.ask(ExamineCluster(id=new_id()), ExaminationReply).examination
+            if known.report.fleet.version == __version__:
+                request = ExamineCluster(id=new_id())
+                reply = supervisor.ask(request, ExaminationReply, within=_EXAMINED_WITHIN)
+                known.examination = reply.examination
     except Failure as failure:
         what = "Cluster" if known.report is not None else "supervisor"
         told = failure.problems[0] if isinstance(failure, Problems) and failure.problems else failure.message
@@ -142,17 +148,28 @@ def _read_config(known: _Known) -> None:
 
 
 def _look_by_oneself(known: _Known) -> None:
-    """At the Cluster, where no fleet does."""
-    if known.config is None:
+    """At the Cluster, where no fleet does, or one that runs other code, which may not know how."""
+    # Who may not see who lives would take everybody for dead.
+    if known.config is None or isinstance(known.presence, Forbidden):
         return
-    if known.config.cluster.embedded is not None:
+    report = known.report
+    if known.config.cluster.embedded is not None and report is None:
         known.findings.append(ok("Cluster", "an embedded one, which runs with its fleet"))
         return
     from temporal_fleet.supervisor.cli import own_agent
 
-    say("no fleet answers; looks at the Cluster itself")
-    alive = [routing_id(box.entity, box.incarnation) for box in known.boxes if is_alive(box.process)]
-    known.examination = own_agent.examine(known.config, alive)
+    say("no agent of a fleet is there to ask; looks at the Cluster itself")
+    entities = [] if report is None else [each for each in report.entities if each.pid is not None]
+    boxes = [box for box in known.boxes if is_alive(box.process)]
+    lives = {routing_id(each.id, each.incarnation) for each in entities}
+    known.examination = own_agent.examine(
+        known.config,
+        None if report is None else report.cluster.address,
+        alive=sorted(lives | {routing_id(box.entity, box.incarnation) for box in boxes}),
+        resting=[
+            routing_id(each.id, each.incarnation) for each in entities if each.state in ("quiet", "draining")
+        ],
+    )
 
 
 def _of_fleet(known: _Known) -> Iterator[Finding]:
@@ -170,7 +187,8 @@ def _of_fleet(known: _Known) -> Iterator[Finding]:
     ]
     if report is not None:
         yield from fleet_findings(report)
-    if report is not None or known.is_alone:
+    # One that hangs knows of what it left.
+    if report is not None or isinstance(known.presence, Absent):
         yield from leftover_findings(leftovers, supervised=report is not None)
 
 

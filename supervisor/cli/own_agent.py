@@ -1,4 +1,4 @@
-"""A cluster agent of the command's own, for a look at the Cluster where no fleet runs whose agent could."""
+"""A cluster agent of the command's own, for a look at the Cluster where no fleet has one that could."""
 
 import contextlib
 import os
@@ -23,11 +23,16 @@ _LOOK = 30.0
 M = TypeVar("M", bound=msgspec.Struct)
 
 
-def examine(config: Config, alive: Sequence[str]) -> Examination:
-    """`alive`: the lives that there are though no fleet runs. Never fails: what went wrong is told there."""
+def examine(
+    config: Config, embedded: str | None, *, alive: Sequence[str], resting: Sequence[str]
+) -> Examination:
+    """`embedded`: where an embedded Cluster listens; `alive` and `resting` as of Examine. Never fails: what
+    went wrong is told there."""
     queues = dict.fromkeys(pool.task_queue for pool in config.pools.values())
-    order = Examine(request="doctor", task_queues=[*queues][:QUEUES_LIMIT], alive=[*alive], resting=[])
-    spec = cluster_spec(config)
+    order = Examine(
+        request="doctor", task_queues=[*queues][:QUEUES_LIMIT], alive=[*alive], resting=[*resting]
+    )
+    spec = cluster_spec(config, embedded)
     nothing = Examination(address=spec.address or "", namespace=spec.namespace or "")
     try:
         with contextlib.closing(_Agent(WatchCluster(cluster=spec, fleet=config.fleet.name))) as agent:

@@ -10,6 +10,8 @@ _SILENT = 5.0
 """Seconds without a heartbeat, of which there is one a second, from which on that is worth a word."""
 _YOUNG = 10.0
 """Seconds of a life in which it need not poll yet."""
+_AT_REST = ("running", "degraded")
+"""States of a fleet in which nothing is on its way."""
 _MOST = 5
 """Names in one finding."""
 
@@ -106,7 +108,7 @@ def _pools(report: StatusReport) -> Iterator[Finding]:
         if pool.drained:
             remedy = f"temporal-fleet resume {pool.name}"
             yield warning(f"pool {pool.name}", "drained: it is kept at zero", remedy)
-        elif pool.ready == 0 < pool.desired:
+        elif pool.ready == 0 < pool.desired and report.fleet.state in _AT_REST:
             because = f": {pool.reason}" if pool.reason else ""
             yield problem(
                 f"pool {pool.name}", figure + because, "nobody works on its queue; see its entities"

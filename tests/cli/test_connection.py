@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import zmq
 
 from temporal_fleet.protocol.control import (
@@ -20,6 +21,8 @@ from temporal_fleet.protocol.control import (
     ControlReply,
     ControlRequest,
     DumpStacks,
+    ExaminationReply,
+    ExamineCluster,
     Failed,
     GetPlan,
     GetStatus,
@@ -34,6 +37,9 @@ from temporal_fleet.protocol.control import (
 )
 from temporal_fleet.protocol.report import EventReport, StepReport
 from temporal_fleet.protocol.rundir import RunDirectory, ipc
+from temporal_fleet.supervisor.cli.client import Supervisor
+from temporal_fleet.supervisor.cli.failure import Failure
+from temporal_fleet.supervisor.cli.place import Place
 from tests.cli.command import Command
 from tests.cli.wire import End, answers, entity, pool, report, stand_in
 from tests.waiting import wait_until
@@ -138,6 +144,16 @@ def test_a_long_request_is_waited_for_while_the_supervisor_lives(command: Comman
         done = command("reload", *SHOP)
     assert done.status == 0, done
     assert "follows" in done.err
+
+
+def test_one_that_lives_and_does_not_know_the_request_is_waited_for_no_longer_than_is_said(
+    run_dir: Path,
+) -> None:
+    place = Place(name="shop", run=RunDirectory(run_dir), config=None, words="")
+    with stand_in(run_dir, answers(report())), Supervisor(place) as supervisor:
+        with pytest.raises(Failure, match="lives, and did not answer ExamineCluster within 2 s") as failure:
+            supervisor.ask(ExamineCluster(id="x"), ExaminationReply, within=2.0)
+        assert "temporal-fleet upgrade" in failure.value.remedies[0]
 
 
 def test_a_supervisor_that_dies_before_it_answers(command: Command, run_dir: Path) -> None:

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from temporal_fleet.protocol.blackbox import BlackBoxWriter
 from temporal_fleet.protocol.process import ProcessIdentity, boot_id
 from temporal_fleet.protocol.rundir import RunDirectory
 from tests.cli.command import Command, Result
+from tests.cli.wire import answers, entity, pool, report, stand_in
 from tests.conftest import free_port
 
 POOL = '[pools.orders]\nprogram = "shop"\ntask_queue = "q"\n'
@@ -68,3 +71,19 @@ def test_what_a_dead_fleet_left(command: Command, folder: Path, run_dir: Path) -
     assert found["black boxes"]["level"] == "warning"
     assert "orders-1.3" in found["black boxes"]["figure"]
     assert "embedded" in found["Cluster"]["figure"]
+
+
+def test_a_supervisor_of_another_version_is_not_asked_what_it_may_not_know(
+    command: Command, folder: Path, run_dir: Path
+) -> None:
+    port = free_port()
+    (folder / "fleet.toml").write_text(f'[cluster]\naddress = "127.0.0.1:{port}"\n{POOL}')
+    older = report(pools=[pool()], entities=[entity()])
+    older = msgspec.structs.replace(older, fleet=msgspec.structs.replace(older.fleet, version="0.0.1"))
+    with stand_in(run_dir, answers(older)):
+        result = command("doctor", "--json")
+    assert result.status == 1, result
+    found = findings(result)
+    assert found["temporal-fleet"]["level"] == "warning"
+    assert found["temporal-fleet"]["remedy"] == "temporal-fleet upgrade"
+    assert f"no Cluster answers at 127.0.0.1:{port}" in found["Cluster"]["remedy"]

@@ -312,6 +312,10 @@ def entity(state: str = "ready", **figures: object) -> EntityReport:
         (report(state="reloading"), [(Level.WARNING, "fleet")]),
         (report(pools=[pool(ready=0)]), [(Level.PROBLEM, "pool orders")]),
         (report(pools=[pool(desired=2)]), [(Level.WARNING, "pool orders")]),
+        (
+            report(pools=[pool(ready=0)], state="starting"),
+            [(Level.WARNING, "fleet"), (Level.WARNING, "pool orders")],
+        ),
         (report(pools=[pool(desired=0, ready=0, drained=True)]), [(Level.WARNING, "pool orders")]),
         (report(entity("failed", reason="crash loop")), [(Level.PROBLEM, "orders-1")]),
         (report(entity("backoff", reason="killed")), [(Level.WARNING, "orders-1")]),
