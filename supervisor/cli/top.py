@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _EVENTS = 100
 """Kept, the newest."""
+_NO_NEWS = "debug"
+"""The level of what goes on all the time, such as evictions: `events` tells it, and rates show it."""
 _SPAN = 5.0
 """Seconds over which rates are taken: each entity tells of itself but once a second."""
 _Source = Keyboard | Feed | RunningAct
@@ -109,7 +111,7 @@ class _Top:
                 case StatusReport():
                     self._gone = ""
                     self._reports.append(heard)
-                case EventReport():
+                case EventReport() if heard.level != _NO_NEWS:
                     self._events.append(heard)
                 case Gone():
                     self._gone = heard.reason
