@@ -16,13 +16,14 @@ import psutil
 
 from temporal_fleet.supervisor import __version__
 from temporal_fleet.supervisor.cli import control_group
-from temporal_fleet.supervisor.core.host_health import Disk, Host, OpenFiles, Versions
+from temporal_fleet.supervisor.core.host_health import SUPERVISOR, Disk, Host, OpenFiles, Versions
 
 _DISTRIBUTION = "temporal-fleet"
 _SDK = "temporalio"
 _TIMEX_BYTES = 512
 """More than a struct timex has on any machine."""
 _TIME_ERROR = 5
+_OPEN_FILES = "Max open files"
 _EXEMPT = (21, 24)
 """CAP_SYS_ADMIN and CAP_SYS_RESOURCE: RLIMIT_NPROC does not bind who has them (getrlimit(2))."""
 
@@ -33,14 +34,14 @@ def look(
     """`supervisor`: its PID, `running`: the version of its code; `entities`: the PIDs by their ids; `disks`:
     folders by what they are for."""
     memory = psutil.virtual_memory()
-    processes = {**({"supervisor": supervisor} if supervisor else {}), **entities}
+    processes = {**({SUPERVISOR: supervisor} if supervisor else {}), **entities}
     return Host(
         versions=_versions(running),
         processors=len(os.sched_getaffinity(0)),
         memory=memory.total,
         memory_available=memory.available,
         overcommit=_number(Path("/proc/sys/vm/overcommit_memory")),
-        open_files=_soft(resource.RLIMIT_NOFILE) or sys.maxsize,
+        open_files=_open_files_limit(supervisor or "self") or sys.maxsize,
         tasks=None if _is_exempt() else _soft(resource.RLIMIT_NPROC),
         tasks_used=_tasks_of(os.getuid()),
         group=control_group.of_process(supervisor, memory.total),
@@ -75,9 +76,18 @@ def _versions(running: str | None) -> Versions:
 def _open_files(processes: Mapping[str, int]) -> Iterable[OpenFiles]:
     for name, pid in processes.items():
         # Gone meanwhile, or another user's.
-        with suppress(OSError, psutil.Error):
-            limit, _ = psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)
+        with suppress(OSError):
+            limit = _open_files_limit(pid) or sys.maxsize
             yield OpenFiles(name, len(os.listdir(f"/proc/{pid}/fd")), limit)  # noqa: PTH208 - counted only
+
+
+def _open_files_limit(pid: int | str) -> int | None:
+    """The soft one, which everybody may read there. None: unlimited, or it is gone."""
+    for line in _lines(Path(f"/proc/{pid}/limits")):
+        if line.startswith(_OPEN_FILES):
+            soft = line.removeprefix(_OPEN_FILES).split()[0]
+            return int(soft) if soft.isdecimal() else None
+    return None
 
 
 def _disk(purpose: str, path: Path) -> Disk:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from temporal_fleet.supervisor.core.findings import Finding, Level, judged, ok, problem, warning
 from temporal_fleet.supervisor.core.sizes import size
 
+SUPERVISOR = "supervisor"
+"""No entity is named so: their ids end in numbers."""
 ENTITY_FILES = 48
 """Descriptors of an entity that does nothing yet (30, measured), and some for what its program opens."""
 SUPERVISOR_FILES = 64
@@ -38,7 +40,7 @@ class OpenFiles:
     """Of one process that runs."""
 
     process: str
-    """`supervisor`, `orders-1`."""
+    """SUPERVISOR, or an entity's id."""
     open: int
     limit: int
 
@@ -81,7 +83,7 @@ class Host:
     overcommit: int | None
     """vm.overcommit_memory."""
     open_files: int
-    """Soft limit of this process, which a supervisor started here would have."""
+    """Soft limit of the supervisor, or, where none runs, of this process, from which it would have it."""
     tasks: int | None
     """Soft RLIMIT_NPROC; None: unlimited, or this user is not bound by it."""
     tasks_used: int
@@ -162,13 +164,17 @@ def _open_files(host: Host, demand: Demand | None) -> Iterator[Finding]:
         )
     if demand is None:
         return
-    needed = max(SUPERVISOR_FILES + 2 * demand.entities, ENTITY_FILES)
+    supervisor = next((each.open for each in host.processes if each.process == SUPERVISOR), None)
+    if supervisor is None:
+        needed = max(SUPERVISOR_FILES + 2 * demand.entities, ENTITY_FILES)
+    else:
+        needed = supervisor + 2 * max(0, demand.entities - demand.running)
     level = judged(needed, host.open_files)
     if level is not Level.OK or not host.processes:
         yield Finding(
             level,
             "open files",
-            f"some {needed} for the supervisor of {demand.entities} entities, of {host.open_files} here",
+            f"some {needed} for the supervisor of {demand.entities} entities, of {host.open_files}",
             "" if level is Level.OK else "raise LimitNOFILE= of the unit, or ulimit -n before `up`",
         )
 

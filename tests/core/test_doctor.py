@@ -149,6 +149,14 @@ def test_what_runs_already_has_its_processes_and_its_black_boxes() -> None:
     assert len(bad(of_host(host, DEMAND))) == 2
 
 
+def test_a_supervisor_that_runs_is_judged_by_what_it_has_open() -> None:
+    few = replace(HOST, open_files=60, processes=(OpenFiles("supervisor", 23, 60),))
+    assert bad(of_host(few, replace(DEMAND, entities=2, running=2))) == []
+    assert bad(of_host(few, replace(DEMAND, entities=40, running=2))) == [(Level.PROBLEM, "open files")]
+    unseen = replace(few, processes=())
+    assert bad(of_host(unseen, replace(DEMAND, entities=2, running=2))) == [(Level.PROBLEM, "open files")]
+
+
 def test_a_clock_that_was_compared_with_the_clusters_needs_nobody_to_keep_it() -> None:
     host = replace(HOST, clock_synchronised=False)
     assert bad(host_findings(host, DEMAND, clock_is_told=True)) == []
