@@ -5,11 +5,17 @@ import signal
 from tests.fleet import COMMAND
 from tests.system.conftest import MakeFleet
 from tests.terminals import terminal
+from tests.waiting import wait_until
 
 
 def selected(lines: list[str]) -> list[str]:
     """The ids of the entities that are shown."""
     return [line.split()[0] for line in lines if line.startswith("orders-")]
+
+
+def narrow_titles(lines: list[str]) -> str | None:
+    """None while there is room for more columns."""
+    return next((line for line in lines if line.startswith("entity*") and "PID" not in line), None)
 
 
 def test_top(make_fleet: MakeFleet) -> None:
@@ -60,8 +66,8 @@ def test_top(make_fleet: MakeFleet) -> None:
             screen.see("entity.ready")
 
             screen.resize(70, 12)
-            screen.see("entity*")
-            assert "PID" not in "\n".join(screen.lines()[3:])
+            titles = wait_until(lambda: narrow_titles(screen.lines()), what="the titles of a narrow screen")
+            assert titles.split()[:2] == ["entity*", "state"]
 
             # Who goes meanwhile is waited for.
             assert fleet.stop() == 0
