@@ -43,6 +43,7 @@ from temporal_fleet.protocol.helpers import (
     WatchCluster,
 )
 from temporal_fleet.protocol.secrets import Secrets
+from temporal_fleet.protocol.title import prepare_title, set_title
 
 _logger = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ class Agent:
 
     def _log(self, settings: LogSettings) -> None:
         if self._output is None:
+            set_title(settings.fleet, "agent")
             self._output = agent_log(settings, self._secrets)
         self._output.use(settings.files)
 
@@ -201,6 +203,7 @@ async def _work(channel: Channel[ToAgent]) -> None:
 
 
 def main() -> NoReturn:
+    prepare_title()
     for number in NOT_FOR_HELPERS:
         signal.signal(number, signal.SIG_IGN)
     channel: Channel[ToAgent] = inherited_channel(int(sys.argv[1]), ToAgent)

@@ -48,6 +48,7 @@ from temporal_fleet.protocol.helpers import (
     ToForkServer,
 )
 from temporal_fleet.protocol.spec import EntitySpec, ProgramSpec
+from temporal_fleet.protocol.title import prepare_title, set_title
 
 SignalHandlers = Mapping[int, Any]
 
@@ -190,6 +191,7 @@ def set_handlers(handlers: SignalHandlers) -> None:
 
 
 def main() -> NoReturn:
+    prepare_title()
     guard_streams()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     handlers = current_handlers()
@@ -200,6 +202,7 @@ def main() -> NoReturn:
         request = channel.receive()
         if not isinstance(request, Prepare):
             raise TypeError(f"a fork server must Prepare first, and was sent {type(request).__name__}")
+        set_title(request.log.fleet, f"fork server {request.program.program}")
         log, output = log_beside_programs(request.log, request.program)
         began = time.monotonic()
         try:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -44,6 +43,7 @@ from temporal_fleet.protocol.messages import Evict, Heartbeat
 from temporal_fleet.protocol.process import own_identity
 from temporal_fleet.protocol.rundir import RunDirectory, routing_id
 from temporal_fleet.protocol.spec import EntitySpec, LogFiles
+from temporal_fleet.protocol.title import set_short_name, set_title
 
 _CONNECT_TIMEOUT = 10.0
 _HEARTBEAT_INTERVAL = 1.0
@@ -98,9 +98,7 @@ def _live(spec: EntitySpec, loaded: LoadedProgram, lines: LogLines) -> ExitCode:
             with suppress(PermissionError):
                 file.unlink(missing_ok=True)
         return ExitCode.STOPPED
-    # What `ps` and `top` show, where they may; the command line is the fork server's.
-    with suppress(OSError):
-        Path("/proc/self/comm").write_text(spec.entity)
+    set_short_name(spec.entity)
     log = configure_logging(spec, lines)
     life = _Life(spec, loaded, box, log)
     ending = life.run()
@@ -171,6 +169,8 @@ class _Life:
         self._metrics = EntityMetrics(files.metrics(spec.entity), spec.entity, spec.incarnation)
         self._vitals = Vitals(spec.program.task_queue, self._metrics)
         self._executions = Executions(box)
+        self._title = ""
+        self._entitle()
         self._evictor = Evictor(self._executions, self._request_eviction)
         self._errands: set[asyncio.Task[None]] = set()
         self._worker: EntityWorker | None = None
@@ -384,6 +384,7 @@ class _Life:
         self._vitals.drain()
         self._vitals.dropped(self._core_noise.dropped_metrics)
         self._measure()
+        self._entitle()
         executions = self._executions
         worker = self._worker
         recorder = worker.recorder if worker else None
@@ -405,6 +406,12 @@ class _Life:
                 activity_slots=self._vitals.usage("activity_task"),
             )
         )
+
+    def _entitle(self) -> None:
+        title = f"{self._spec.entity} {self._link.standing} {self._executions.cached} cached"
+        if title != self._title:
+            self._title = title
+            set_title(self._spec.fleet, title)
 
     def _measure(self) -> None:
         """What of ours only grows, for whoever looks at rates."""

@@ -95,6 +95,17 @@ class Link:
     def has_supervisor(self) -> bool:
         return self._supervisor.alive
 
+    @property
+    def standing(self) -> str:
+        """What we say that we are, as the states of an entity are called."""
+        match self._standing:
+            case None:
+                return "starting"
+            case Ready(quiet=quiet):
+                return "quiet" if quiet else "ready"
+            case Draining():
+                return "draining"
+
     def open(self, supervisor_pid: int) -> None:
         """Greet the supervisor and watch over its life."""
         watched = self._supervisor.watch(supervisor_pid)

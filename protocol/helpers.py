@@ -220,6 +220,7 @@ FromAgent = ClusterState | Recovered | RecoveryDelayed | CredentialsTried | Clos
 class Serve(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="serve"):
     """To the web server, once: serve the fleet of this run directory over HTTP."""
 
+    fleet: str
     http: str
     """HOST:PORT; port 0: a free one."""
     run_dir: str

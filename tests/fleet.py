@@ -5,6 +5,7 @@ waiting for a state costs no process; the command itself is run by `command`.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -209,6 +210,20 @@ class FleetUnderTest:
                 process.kill()
         psutil.wait_procs(leftovers, timeout=10)
         return leftovers
+
+
+def command_line(process: psutil.Process) -> str:
+    """Or the title that took its place; empty when it is gone."""
+    try:
+        return " ".join(process.cmdline()).strip()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def is_fork(process: psutil.Process) -> bool:
+    """Whether it is a fork server, or was forked by one."""
+    ours = r"temporal_fleet\.entity\.forkserver|temporal-fleet: \S+ (fork server |\S+-\d+ )"
+    return bool(re.search(ours, command_line(process)))
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -180,10 +180,6 @@ class Children:
         """Of one that is no child of ours."""
         return next((pidfd for pidfd, foreign in self._foreign.items() if foreign.life == owner), None)
 
-    def strays(self, marker: str) -> list[int]:
-        """Our direct children that nobody knows, and whose command line has the marker."""
-        return [pid for pid in marked(marker) if not self.is_known(pid)]
-
     def kill_everything(self) -> None:
         """The last act of a supervisor: nothing outlives a stopped fleet."""
         limit = time.monotonic() + _LAST_LIMIT
@@ -213,9 +209,10 @@ def kill_children(pids: Collection[int]) -> None:
         time.sleep(0.001)
 
 
-def marked(marker: str) -> list[int]:
-    """Our direct children whose command line has the marker."""
-    return [child.pid for child in psutil.Process().children() if marker in _command(child)]
+def marked(*markers: str) -> list[int]:
+    """Our direct children whose command line has one of the markers."""
+    commands = {child.pid: _command(child) for child in psutil.Process().children()}
+    return [pid for pid, command in commands.items() if any(marker in command for marker in markers)]
 
 
 def is_ours(process: ProcessIdentity) -> bool:

@@ -18,6 +18,7 @@ import msgspec
 from temporal_fleet.protocol.channel import Channel, ChannelClosed
 from temporal_fleet.protocol.lifeline import die_with
 from temporal_fleet.protocol.spec import Limits
+from temporal_fleet.protocol.title import ROOM
 from temporal_fleet.supervisor.shell.confinement import Confinement
 
 FORK_SERVER = "temporal_fleet.entity.forkserver"
@@ -60,7 +61,7 @@ class HelperProcess:
         try:
             # -P: the working directory must not shadow what the helper imports.
             self._popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, str(theirs.fileno())],
+                [sys.executable, "-P", "-m", module, str(theirs.fileno()), ROOM],
                 pass_fds=[theirs.fileno()],
                 env={**confinement.environment(), **environment},
                 stdin=subprocess.DEVNULL,

@@ -36,10 +36,11 @@ from temporal_fleet.protocol.helpers import (
     WatchCluster,
 )
 from temporal_fleet.protocol.spec import EntitySpec, LogFiles, ProgramSpec
+from temporal_fleet.protocol.title import titles_of
 from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.estate import Life
 from temporal_fleet.supervisor.core.fleet import AGENT, DEV_SERVER, HelperKey, HelperKind
-from temporal_fleet.supervisor.shell.children import Children, EntityLife, HelperLife
+from temporal_fleet.supervisor.shell.children import Children, EntityLife, HelperLife, marked
 from temporal_fleet.supervisor.shell.codes import Codes
 from temporal_fleet.supervisor.shell.confinement import make_log_folder, named
 from temporal_fleet.supervisor.shell.dev_server import DevServerPlan, DevServerProcess
@@ -121,6 +122,11 @@ class Helpers:
                 # One that is gone is about to be waited for.
                 with contextlib.suppress(HelperGone):
                     running.process.send(self._log_settings(running.program))
+
+    def forks(self) -> list[int]:
+        """Our direct children that are fork servers, or were forked by one, as their command lines and titles
+        tell; the other helpers too, once they have a title."""
+        return marked(FORK_SERVER, titles_of(self._watch.fleet))
 
     def look_after_logs(self, now: float) -> None:
         """Those that their processes do not look after themselves."""
@@ -249,7 +255,7 @@ class Helpers:
         if program is not None:
             return Prepare(program=program, log=self._log_settings(program))
         if key.kind is HelperKind.WEB:
-            return Serve(http=key.name, run_dir=str(self._run_dir))
+            return Serve(fleet=self._watch.fleet, http=key.name, run_dir=str(self._run_dir))
         return self._watch
 
     def _understand_all(

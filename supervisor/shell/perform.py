@@ -24,7 +24,6 @@ from temporal_fleet.supervisor.shell.confinement import named
 from temporal_fleet.supervisor.shell.dead import Dead
 from temporal_fleet.supervisor.shell.estates import UNREAD, estate
 from temporal_fleet.supervisor.shell.evictions import Evictions
-from temporal_fleet.supervisor.shell.helper_process import FORK_SERVER
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.live_settings import LiveSettings
 from temporal_fleet.supervisor.shell.requests import Requests
@@ -253,9 +252,9 @@ class Performer:
         told: list[events.Event] = []
         for _ in range(_SWEEPS):
             # Listed first: whoever is listed and was announced, was announced before.
-            strays = self._children.strays(FORK_SERVER)
+            forks = self._helpers.forks()
             told += self._helpers.receive_all()
-            unknown = [pid for pid in strays if not self._children.is_known(pid)]
+            unknown = [pid for pid in forks if not self._children.is_known(pid)]
             if not unknown:
                 break
             # The one that was to announce an entity may be among them: its death makes the entity our child.

@@ -13,6 +13,7 @@ import zmq
 from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.protocol.report import StatusReport
 from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.protocol.title import prepare_title, set_title
 from temporal_fleet.supervisor.config.reader import Config
 from temporal_fleet.supervisor.config.specs import log_files, log_format, secrets
 from temporal_fleet.supervisor.core.books import Books
@@ -57,6 +58,8 @@ def supervise(config: Config) -> int:
     Raises CannotStart.
     """
     os.umask(0o077)
+    prepare_title()
+    set_title(config.fleet.name, "supervisor")
     lock = os.environ.pop(LOCK_VARIABLE, "")
     try:
         run = OwnedRunDirectory(RunDirectory(config.fleet.run_dir), int(lock) if lock.isdecimal() else None)

@@ -23,7 +23,6 @@ from temporal_fleet.supervisor.core.fleet import Fleet, Phase
 from temporal_fleet.supervisor.shell.children import TRIAL, Children, Ended, kill_children, marked
 from temporal_fleet.supervisor.shell.configuration import Configuration, ReloadRefused
 from temporal_fleet.supervisor.shell.control import Control
-from temporal_fleet.supervisor.shell.helper_process import FORK_SERVER
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.run_directory import LOCK_VARIABLE, OwnedRunDirectory
 from temporal_fleet.supervisor.shell.wakeup import hold_signals
@@ -156,7 +155,7 @@ def _end_beside(helpers: Helpers, run: OwnedRunDirectory) -> None:
     helpers.end_all(HELPERS_LIMIT)
     kill_children(marked(WATCHER))
     until = time.monotonic() + BIRTH_LIMIT
-    while newborn := set(marked(FORK_SERVER)) - run.processes():
+    while newborn := set(helpers.forks()) - run.processes():
         if time.monotonic() >= until:
             kill_children(newborn)
             return

@@ -10,6 +10,7 @@ from typing import NoReturn
 from temporal_fleet.protocol.channel import Channel, ChannelClosed, inherited_channel
 from temporal_fleet.protocol.helpers import Serve, Serving, ToWeb
 from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.protocol.title import prepare_title, set_title
 from temporal_fleet.supervisor.web.server import CannotServe, serve
 from temporal_fleet.supervisor.web.site import Site
 from temporal_fleet.supervisor.web.source import Source
@@ -21,6 +22,7 @@ _NOT_FOR_HELPERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 async def _work(channel: Channel[ToWeb]) -> NoReturn:
     order: Serve = await asyncio.to_thread(channel.receive)
+    set_title(order.fleet, "web server")
     channel.socket.setblocking(False)
     asyncio.get_running_loop().add_reader(channel, _attend, channel)
     run = RunDirectory(order.run_dir)
@@ -62,6 +64,7 @@ def _attend(channel: Channel[ToWeb]) -> None:
 
 
 def main() -> NoReturn:
+    prepare_title()
     for number in _NOT_FOR_HELPERS:
         signal.signal(number, signal.SIG_IGN)
     channel: Channel[ToWeb] = inherited_channel(int(sys.argv[1]), ToWeb)

@@ -15,10 +15,9 @@ from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.process import is_alive
 from temporal_fleet.protocol.report import StatusReport
 from tests.conftest import DevServer
-from tests.fleet import FleetUnderTest
+from tests.fleet import FleetUnderTest, command_line, is_fork
 from tests.waiting import wait_until
 
-FORK_SERVER = "temporal_fleet.entity.forkserver"
 _INTERVAL = 0.005
 
 
@@ -62,27 +61,23 @@ def fork_server(fleet: FleetUnderTest) -> psutil.Process:
 
     def only_one() -> psutil.Process | None:
         entities = {pid for found in lives(fleet).values() for pid in found}
-        there = [p for p in _running(fleet, FORK_SERVER) if p.pid not in entities]
+        there = [p for p in fleet.remember_all() if is_fork(p) and p.pid not in entities]
         return there[0] if len(there) == 1 else None
 
     return wait_until(only_one, what="one fork server, and nobody on the way to be an entity")
 
 
 def agent(fleet: FleetUnderTest) -> psutil.Process:
-    (found,) = _running(fleet, "temporal_fleet.entity.agent")
+    (found,) = [process for process in fleet.remember_all() if command_line(process).endswith(" agent")]
     return found
 
 
 def assert_no_stray(fleet: FleetUnderTest, report: StatusReport) -> None:
     """Every fork of the fork server is an entity that the supervisor knows."""
-    forks = {process.pid for process in _running(fleet, FORK_SERVER)}
+    forks = {process.pid for process in fleet.remember_all() if is_fork(process)}
     known = {entity.pid for entity in report.entities}
     assert known <= forks
     assert len(forks - known) == 1
-
-
-def _running(fleet: FleetUnderTest, module: str) -> list[psutil.Process]:
-    return [process for process in fleet.remember_all() if module in command_line(process)]
 
 
 def pids(report: StatusReport) -> list[int]:
@@ -159,10 +154,3 @@ class Order:
             assert await order.result() == "done"
 
         asyncio.run(pay())
-
-
-def command_line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.NoSuchProcess:
-        return []

@@ -10,11 +10,9 @@ import pytest
 from tests.conftest import DevServer, accepts
 from tests.faults.conftest import Gates
 from tests.faults.observing import (
-    FORK_SERVER,
     Order,
     agent,
     assert_no_stray,
-    command_line,
     fork_server,
     kill,
     lives,
@@ -24,7 +22,7 @@ from tests.faults.observing import (
     renewed,
     start_errand,
 )
-from tests.fleet import FleetUnderTest, is_alive
+from tests.fleet import FleetUnderTest, is_alive, is_fork
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
 
@@ -129,7 +127,7 @@ def _unborn(fleet: FleetUnderTest) -> tuple[psutil.Process, psutil.Process]:
     """The announcer of an entity and the entity, which is still its child."""
 
     def found() -> tuple[psutil.Process, psutil.Process] | None:
-        forks = [p for p in fleet.remember_all() if FORK_SERVER in command_line(p)]
+        forks = [p for p in fleet.remember_all() if is_fork(p)]
         # By age: the fork server, the one that announces, the entity.
         forks.sort(key=lambda process: (process.create_time(), process.pid))
         return (forks[1], forks[2]) if len(forks) == 3 else None
@@ -175,7 +173,7 @@ def test_the_supervisor_with_a_reload_pending(make: MakeFleet, gates: Gates) -> 
     fleet.edit('program = "shop"', 'program = "gates"')
     fleet.signal(signal.SIGHUP)
     fleet.wait(lambda s: s.fleet.state == "reloading", what="the reload waits for its program")
-    importing = [p for p in fleet.remember_all() if FORK_SERVER in p.cmdline()]
+    importing = [p for p in fleet.remember_all() if is_fork(p)]
     with never_two_lives(fleet):
         fleet.kill_supervisor()
         servers = [p for p in importing if p.pid not in pids(before)]

@@ -9,8 +9,8 @@ import psutil
 
 from tests.conftest import DevServer
 from tests.faults.conftest import Gates
-from tests.faults.observing import command_line, kill, pid, pids, renewed, run_errand, start_errand
-from tests.fleet import is_alive
+from tests.faults.observing import kill, pid, pids, renewed, run_errand, start_errand
+from tests.fleet import command_line, is_alive
 from tests.marks import marked
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
@@ -50,7 +50,7 @@ def test_what_a_killed_entity_started_does_not_outlive_the_fleet(make: MakeFleet
     fleet.wait_running()
 
     def started(word: str) -> list[psutil.Process]:
-        return [process for process in marked(tmp_path) if word in " ".join(command_line(process))]
+        return [process for process in marked(tmp_path) if word in command_line(process)]
 
     (sleeper,), (apart,), (daemon,), spawned = map(
         started, ("sleep 600", "sleep 601", "sleep 602", "spawn_main")

@@ -20,6 +20,7 @@ from temporal_fleet.supervisor.shell.children import (
     HelperLife,
     become_subreaper,
     kill_children,
+    marked,
 )
 from tests.shell.processes import (
     SLEEP,
@@ -156,15 +157,13 @@ def test_one_that_is_no_child_of_ours_gets_its_signals_and_is_known_once(
     assert children.signal(life(1), 0)
 
 
-def test_strays_are_unclaimed_children_with_the_marker() -> None:
-    children = Children()
-    claimed, stray, other = (sleeper(name) for name in ("MARK-us", "MARK-us", "else"))
-    with ended_after(claimed, stray, other):
-        children.claim(claimed, life(1))
-        wait_until(lambda: children.strays("MARK-us") == [stray], what="the stray is seen")
-        kill_children([stray])
-        assert is_gone(stray)
-        assert not is_gone(claimed)
+def test_marked_children_are_told_by_their_command_lines_and_killed_alone() -> None:
+    titled, named, other = (sleeper(name) for name in ("MARK-us", "a name of ours", "else"))
+    with ended_after(titled, named, other):
+        wait_until(lambda: marked("MARK-us", "of ours") == [titled, named], what="they are seen")
+        kill_children([titled])
+        assert is_gone(titled)
+        assert not is_gone(named)
         assert not is_gone(other)
 
 
@@ -231,7 +230,7 @@ def test_an_entity_that_nobody_announced_is_known_by_its_greeting() -> None:
     pid = sleeper("MARK-greeted")
     with ended_after(pid):
         children.greeted(pid, life(1))
-        assert children.strays("MARK-greeted") == []
+        assert children.is_known(pid)
         assert children.pid_of(life(1)) == pid
         assert children.kill(life(1))
         assert reap(children) == Ended(life(1), pid, None, "SIGKILL")

@@ -16,8 +16,7 @@ import pytest
 from temporalio.client import Client
 
 from tests.conftest import DevServer
-from tests.faults.observing import FORK_SERVER, command_line
-from tests.fleet import PROGRAMS, FleetUnderTest
+from tests.fleet import PROGRAMS, FleetUnderTest, command_line, is_fork
 from tests.marks import MARK, nothing_left
 from tests.system.conftest import MakeFleet
 from tests.voyages import sail_on
@@ -25,7 +24,6 @@ from tests.voyages import sail_on
 ENTITIES = 3
 UNDER_WAY = 6
 """Voyages at a time."""
-AGENT = "temporal_fleet.entity.agent"
 
 Kind = TypeVar("Kind")
 
@@ -147,8 +145,8 @@ class Operator:
         helpers = [process for process in self._fleet.remember_all() if process.pid not in entities | aside]
         kinds = {
             "entity": [pid for pid in entities if pid is not None],
-            "fork server": [process.pid for process in helpers if FORK_SERVER in command_line(process)],
-            "agent": [process.pid for process in helpers if AGENT in command_line(process)],
+            "fork server": [process.pid for process in helpers if is_fork(process)],
+            "agent": [process.pid for process in helpers if command_line(process).endswith(" agent")],
         }
         kind = next(self._victims)
         if not kinds[kind]:

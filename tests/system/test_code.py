@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporal_fleet.protocol.report import StatusReport
 from tests.conftest import DevServer
 from tests.faults.observing import kill
-from tests.fleet import PROGRAMS, FleetUnderTest, is_alive
+from tests.fleet import PROGRAMS, FleetUnderTest, is_alive, is_fork
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
 
@@ -57,7 +57,7 @@ def fork_servers(fleet: FleetUnderTest) -> set[int]:
     return {
         process.pid
         for process in psutil.Process(fleet.pid).children()
-        if "temporal_fleet.entity.forkserver" in process.cmdline() and process.pid not in entities(fleet)
+        if is_fork(process) and process.pid not in entities(fleet)
     }
 
 

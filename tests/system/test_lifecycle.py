@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from tests.conftest import DevServer, accepts
-from tests.fleet import FleetUnderTest, command, is_alive
+from tests.fleet import FleetUnderTest, command, command_line, is_alive
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
 
@@ -23,9 +23,14 @@ def test_entities_are_children_of_the_supervisor_in_sessions_of_their_own(make_f
         assert psutil.Process(pid).ppid() == fleet.pid
         assert os.getsid(pid) == pid
     children = psutil.Process(fleet.pid).children()
-    commands = [" ".join(child.cmdline()) for child in children if child.pid not in pids]
-    assert sorted("forkserver" in line for line in commands) == [False, True]
-    assert sum("entity.agent" in line for line in commands) == 1
+    titles = [
+        "temporal-fleet: test agent",
+        "temporal-fleet: test fork server shop",
+        *(f"temporal-fleet: test orders-{number} ready 0 cached" for number in (1, 2, 3)),
+    ]
+    wait_until(lambda: sorted(map(command_line, children)) == titles, what="their titles")
+    assert command_line(psutil.Process(fleet.pid)) == "temporal-fleet: test supervisor"
+    assert [psutil.Process(pid).name() for pid in pids] == ["orders-1", "orders-2", "orders-3"]
 
 
 def test_term_drains_and_leaves_nothing(make_fleet: MakeFleet) -> None:

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from tests.conftest import DevServer, end_process, free_port, start_dev_server
-from tests.fleet import PROGRAMS, FleetUnderTest
+from tests.fleet import PROGRAMS, FleetUnderTest, is_fork
 from tests.system.conftest import MakeFleet
 
 
@@ -102,9 +102,7 @@ def test_a_dead_fork_server_is_replaced_and_costs_no_entity(make_fleet: MakeFlee
     fleet = make_fleet(entities=2).start()
     before = fleet.wait_running()
     (server,) = [
-        p
-        for p in fleet.remember_all()
-        if "temporal_fleet.entity.forkserver" in p.cmdline() and p.pid not in {e.pid for e in before.entities}
+        p for p in fleet.remember_all() if is_fork(p) and p.pid not in {e.pid for e in before.entities}
     ]
     server.kill()
     kill(fleet, "orders-2")

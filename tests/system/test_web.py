@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 
 from tests.conftest import DevServer
-from tests.fleet import FleetUnderTest
+from tests.fleet import FleetUnderTest, command_line
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
 from tests.web.browser import BROWSER, browser
@@ -61,9 +61,7 @@ def total(samples: Samples, name: str, **labels: str) -> float:
 
 def web_server(fleet: FleetUnderTest) -> int:
     (found,) = [
-        process.pid
-        for process in fleet.remember_all()
-        if "temporal_fleet.supervisor.web" in " ".join(process.cmdline())
+        process.pid for process in fleet.remember_all() if command_line(process).endswith(" web server")
     ]
     return found
 
