@@ -103,10 +103,18 @@ def test_an_entity_that_gets_sigterm_drains_and_another_starts(make_fleet: MakeF
 def test_the_embedded_server_keeps_its_state_and_comes_back_when_it_dies(
     make_fleet: MakeFleet, tmp_path: Path
 ) -> None:
-    fleet = make_fleet(cluster='[cluster.embedded]\nport = 0\ndatabase = "dev.db"').start()
+    fleet = make_fleet(
+        fleet='log_dir = "logs"\nlog_size = "64KiB"',
+        cluster='[cluster.embedded]\nport = 0\ndatabase = "dev.db"',
+    ).start()
     report = fleet.wait_running()
     assert report.cluster.reachable
     (server,) = [p for p in fleet.remember_all() if "start-dev" in p.cmdline()]
+    log = tmp_path / "logs" / "dev-server.log"
+    with Path(f"/proc/{server.pid}/fd/2").open("ab") as stream:
+        stream.write(b"it says a lot\n" * 5000)
+    wait_until(lambda: log.stat().st_size < 64 << 10, what="its log is rotated")
+    assert "it says a lot\n" in log.with_name("dev-server.log.1").read_text()
     server.kill()
     wait_until(lambda: "dev server: died" in fleet.log_text(), what="its death is noticed")
     back = fleet.wait(
@@ -117,6 +125,7 @@ def test_the_embedded_server_keeps_its_state_and_comes_back_when_it_dies(
     assert back.cluster.address == report.cluster.address
     assert [e.pid for e in back.entities] == [e.pid for e in report.entities]
     assert (tmp_path / "dev.db").stat().st_size > 0
+    wait_until(lambda: log.stat().st_size > 0, what="the next life logs there")
     assert fleet.stop() == 0
 
 
