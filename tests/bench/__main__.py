@@ -47,20 +47,17 @@ def main() -> None:
     # Beside somebody else's work every number here is that work's too.
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as name, _cluster(Path(name)) as address:
-        measures: dict[str, Callable[[Path], list[Result]]] = {
-            "shop": lambda folder: _measure_shop(address, folder),
-            "heavy": lambda folder: [_measure_heavy(address, folder)],
-            "activations": lambda _: measure_activations(),
-            "losses": lambda folder: measure_losses(address, folder),
-            "handovers": lambda folder: measure_handovers(address, folder),
-            "hoards": lambda folder: measure_hoards(address, folder),
-            "resurrections": lambda folder: measure_resurrections(address, folder, arguments.executions),
+        root = Path(name)
+        measures: dict[str, Callable[[], list[Result]]] = {
+            "shop": lambda: _measure_shop(address, root / "shop"),
+            "heavy": lambda: [_measure_heavy(address, root)],
+            "activations": measure_activations,
+            "losses": lambda: measure_losses(address, root),
+            "handovers": lambda: measure_handovers(address, root / "handovers"),
+            "hoards": lambda: measure_hoards(address, root / "hoards"),
+            "resurrections": lambda: measure_resurrections(address, root / "ledgers", arguments.executions),
         }
-        results = []
-        for part in parts:
-            folder = Path(name) / part
-            folder.mkdir()
-            results += measures[part](folder)
+        results = [result for part in parts for result in measures[part]()]
     if arguments.json:
         print(json.dumps({"load_average_before": load, "results": as_json(results)}, indent=2))
     else:
