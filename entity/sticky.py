@@ -7,24 +7,19 @@ looks like it, since an identity is of one life. Nothing is done with the queue 
 """
 
 import asyncio
-import ctypes
 import itertools
 import os
-import re
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 _DIGITS = 32
-_SLICE = 256 * 1024
-"""Bytes looked through at a time: a tenth of a millisecond in which the event loop does nothing else."""
+_HEXADECIMAL = b"0123456789abcdef"
+_SLICE = 64 * 1024
+"""Bytes looked through at a time, which are a part of the heap for as long."""
+_MEMORY = Path("/proc/self/mem")
 _LOOKED_THROUGH = 256 * 1024 * 1024
 """Bytes. A program may hold gigabytes, and where it is not in these, it hardly is in the rest."""
-
-
-class _Span(ctypes.Structure):
-    """`struct iovec`, readv(2)."""
-
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
 async def find_sticky_queue(identity: str) -> str | None:
@@ -32,13 +27,39 @@ async def find_sticky_queue(identity: str) -> str | None:
 
     None: there is no such Worker, or the kernel does not let a process read its memory.
     """
-    looks_like = re.compile(re.escape(identity.encode()) + b"-[0-9a-f]{%d}(?![0-9a-f])" % _DIGITS)
-    longest = len(identity.encode()) + 1 + _DIGITS + 1
-    for begin, end in itertools.islice(_slices(longest), _LOOKED_THROUGH // _SLICE):
-        if (found := looks_like.search(_read(begin, end - begin))) is not None:
-            return found.group().decode()
-        await asyncio.sleep(0)
+    beginning = f"{identity}-".encode()
+    length = len(beginning) + _DIGITS
+    try:
+        # Of this file alone a page that is shared with the fork server stays shared when it is read: to
+        # process_vm_readv(2) the kernel gives a copy of each.
+        with _MEMORY.open("rb", buffering=0) as memory:
+            for begin, end in itertools.islice(_slices(length), _LOOKED_THROUGH // _SLICE):
+                name = _name_in(_read(memory, begin, end), beginning, length)
+                if name is not None:
+                    return name
+                await asyncio.sleep(0)
+    except PermissionError:
+        pass
     return None
+
+
+def _name_in(content: bytes, beginning: bytes, length: int) -> str | None:
+    at = content.find(beginning)
+    while at != -1:
+        digits = content[at + len(beginning) : at + length]
+        # A regular expression would say it shorter, and write to pages that are shared until then.
+        if len(digits) == _DIGITS and not digits.strip(_HEXADECIMAL):
+            return (beginning + digits).decode()
+        at = content.find(beginning, at + 1)
+    return None
+
+
+def _read(memory: FileIO, begin: int, end: int) -> bytes:
+    try:
+        return os.pread(memory.fileno(), end - begin, begin)
+    # Another thread gave it back meanwhile.
+    except OSError:
+        return b""
 
 
 def _slices(overlap: int) -> Iterator[tuple[int, int]]:
@@ -63,24 +84,3 @@ def _regions() -> Iterator[tuple[int, int]]:
             others.append(region)
     yield from heap
     yield from reversed(others)
-
-
-def _read(address: int, length: int) -> bytes:
-    """Through the kernel: memory that another thread gives back meanwhile is a short answer, and no crash."""
-    buffer = ctypes.create_string_buffer(length)
-    here = _Span(ctypes.addressof(buffer), length)
-    there = _Span(address, length)
-    got = _LIBC.process_vm_readv(os.getpid(), ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
-    return buffer.raw[:got] if got > 0 else b""
-
-
-_LIBC = ctypes.CDLL(None)
-_LIBC.process_vm_readv.restype = ctypes.c_ssize_t
-_LIBC.process_vm_readv.argtypes = [
-    ctypes.c_int,
-    ctypes.POINTER(_Span),
-    ctypes.c_ulong,
-    ctypes.POINTER(_Span),
-    ctypes.c_ulong,
-    ctypes.c_ulong,
-]

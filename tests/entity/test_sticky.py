@@ -13,7 +13,7 @@ from tests.conftest import DevServer
 from tests.entity.recorded import WORKFLOWS, CountTo, new_identity, recorded_worker
 from tests.waiting import eventually
 
-_SLICE = 256 * 1024
+_SLICE = 64 * 1024
 """Bytes that are looked through at a time."""
 
 
