@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import click
 
+from temporal_fleet.supervisor.cli.human import printable
+
 R = TypeVar("R")
 
 GAP = 2
@@ -41,7 +43,7 @@ def lines(
     within: int | None = None,
 ) -> Iterator[str]:
     """The titles, then a line for each row. `numbers`: titles of columns that stand to the right."""
-    filled = {title: [_shown(cell(row)) for row in rows] for title, cell in columns.items()}
+    filled = {title: [printable(cell(row)) for row in rows] for title, cell in columns.items()}
     widths = {title: max(_width(each) for each in (title, *cells)) for title, cells in filled.items()}
     taken = fitting(widths, dispensable, within)
     yield click.style(_line(taken, taken, widths, numbers), bold=True)
@@ -57,15 +59,6 @@ def _line(
         space = " " * (widths[title] - _width(cell))
         parts.append(space + cell if title in numbers else cell + space)
     return (" " * GAP).join(parts).rstrip()
-
-
-def _shown(text: str) -> str:
-    """Names come from users: nothing of them is to steer a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
-    )
 
 
 def _width(text: str) -> int:

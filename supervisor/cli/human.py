@@ -39,3 +39,14 @@ def listed(names: list[str], most: int = 6) -> str:
     if len(names) <= most:
         return ", ".join(names)
     return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def printable(text: str, besides: str = "") -> str:
+    """What others have said and named, so that nothing of it steers a terminal: `\\x1b` for an escape, and so
+    on. `besides`: control characters that stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in besides else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )

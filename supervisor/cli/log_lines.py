@@ -12,11 +12,13 @@ import click
 
 from temporal_fleet.protocol.logfile import AGENT, DEV_SERVER, FORK_SERVER, SUPERVISOR
 from temporal_fleet.protocol.loglevels import LEVELS
-from temporal_fleet.supervisor.cli.human import clock
+from temporal_fleet.supervisor.cli.human import clock, printable
 
 _COLOURS = {"debug": "bright_black", "info": "green", "warning": "yellow", "error": "red", "critical": "red"}
 _PROCESSES = {"supervisor": SUPERVISOR, "agent": AGENT, "fork server": FORK_SERVER}
 _NOT_SHOWN = {"timestamp", "level", "event", "fleet", "process", "pool", "entity", "incarnation", "logger"}
+_BELOW = ("exception", "stack", "stacks")
+"""What has lines of its own: Python's, structlog's, and the supervisor's of an entity that hung."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Line:
         """Of that pool, entity or helper."""
         process = self.told.get("process")
         name = _PROCESSES.get(process, process) if isinstance(process, str) else None
-        return target in {self.told.get("entity"), self.told.get("pool"), name}
+        # A program's own line may have anything under these keys.
+        return target in (self.told.get("entity"), self.told.get("pool"), name)
 
 
 @dataclass(frozen=True)
@@ -73,20 +76,24 @@ def as_json(line: Line) -> str:
 
 
 def as_text(line: Line) -> str:
-    """`2026-11-27 15:04:05.123 warning  orders-3.7  what it says  attempt=1`, and an exception below it."""
+    """`2026-11-27 15:04:05.123 warning  orders-3.7  what it says  attempt=1`, and stacks below it."""
     told = line.told
     name = str(told.get("level") or "info")
     subject = told.get("entity") or told.get("process") or "fleet"
     if told.get("entity") and "incarnation" in told:
         subject = f"{told['entity']}.{told['incarnation']}"
     day = time.strftime("%Y-%m-%d", time.localtime(line.moment))
-    shown = [f"{day} {clock(line.moment)} {click.style(f'{name:<8}', fg=_COLOURS.get(name))}", str(subject)]
-    shown.append(str(told.get("event", "")))
+    shown = [f"{day} {clock(line.moment)} {click.style(f'{_on_a_line(name):<8}', fg=_COLOURS.get(name))}"]
+    shown += [_on_a_line(subject), _on_a_line(told.get("event", ""))]
     more = {key: value for key, value in told.items() if key not in _NOT_SHOWN and value is not None}
-    below = str(more.pop("exception", ""))
-    details = " ".join(f"{key}={value}" for key, value in more.items() if key != "pid")
+    below = [printable(str(more.pop(key)), "\t\n") for key in _BELOW if key in more]
+    details = _on_a_line(" ".join(f"{key}={value}" for key, value in more.items() if key != "pid"))
     shown += [click.style(details, fg="bright_black")] if details else []
-    return "\n".join(("  ".join(shown), *([below] if below else [])))
+    return "\n".join(("  ".join(shown), *filter(None, below)))
+
+
+def _on_a_line(told: object) -> str:
+    return printable(str(told), "\t")
 
 
 def _object(text: bytes) -> dict[str, Any] | None:

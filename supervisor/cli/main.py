@@ -3,6 +3,7 @@
 Exit status: 0, 1 (it failed, or whoever read our output went away), 2 (misuse), 130 (Ctrl-C).
 """
 
+import io
 import os
 import sys
 from typing import NoReturn
@@ -110,6 +111,9 @@ for command in (
 
 def main() -> NoReturn:
     """The entry point. Never a traceback for a failure that was to be expected."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Not every text that is logged or told can be written in every encoding, nor a lone surrogate in any.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status_code = cli.main(prog_name=PROGRAM, complete_var=VARIABLE, standalone_mode=False)
     except click.ClickException as failure:

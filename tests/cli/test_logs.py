@@ -125,6 +125,28 @@ def test_people_see_who_says_what_and_scripts_read_it(three: Path) -> None:
     ]
 
 
+def test_whatever_a_program_has_logged_is_shown_and_steers_no_terminal(log_dir: Path) -> None:
+    said = "\x1b]0;title\x07 two\nlines\ta tab \ud83d"
+    odd: dict[str, object] = {"event": said, "note": "\x9b2J\r", "pool": ["orders"], "process": {}}
+    file = log(log_dir, "orders-1")
+    file.write((json.dumps({**odd, "exception": "Traceback:\n  \x1b[2J"}) + "\n").encode())
+    log(log_dir, "supervisor").write((json.dumps({**odd, "entity": {}}) + "\n").encode())
+    shown, *below = logs(log_dir, "orders-1")
+    assert shown.endswith("\\x1b]0;title\\x07 two\\nlines\ta tab \\ud83d  note=\\x9b2J\\r")
+    assert below == ["Traceback:", "  \\x1b[2J"]
+    (document,) = logs(log_dir, "orders-1", "--json")
+    assert json.loads(document)["event"] == said
+
+
+def test_a_terminal_without_utf_8_shows_what_it_cannot_by_number(
+    log_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(log_dir, "orders-1").write(line(1, place="→"))
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    (shown,) = logs(log_dir)
+    assert shown.endswith("place=\\u2192")
+
+
 def test_what_follows_is_whole_over_any_number_of_rotations(log_dir: Path) -> None:
     files = [log(log_dir, "orders-1"), log(log_dir, "orders-2", size=300)]
     for file in files:
