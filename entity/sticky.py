@@ -7,7 +7,6 @@ looks like it, since an identity is of one life. Nothing is done with the queue 
 """
 
 import asyncio
-import itertools
 import os
 from collections.abc import Iterator
 from io import FileIO
@@ -18,8 +17,11 @@ _HEXADECIMAL = b"0123456789abcdef"
 _SLICE = 64 * 1024
 """Bytes looked through at a time, which are a part of the heap for as long."""
 _MEMORY = Path("/proc/self/mem")
-_LOOKED_THROUGH = 256 * 1024 * 1024
-"""Bytes. A program may hold gigabytes, and where it is not in these, it hardly is in the rest."""
+_LOOKED_THROUGH = 1 << 30
+"""Bytes, since a program may hold gigabytes. They come in the order in which the name is likely there."""
+_HEAP_TOP = 64 * 1024 * 1024
+"""Bytes. What was made last stands there, unless the heap had a hole for it."""
+_MAPS = Path("/proc/self/maps")
 
 
 async def find_sticky_queue(identity: str) -> str | None:
@@ -33,7 +35,7 @@ async def find_sticky_queue(identity: str) -> str | None:
         # Of this file alone a page that is shared with the fork server stays shared when it is read: to
         # process_vm_readv(2) the kernel gives a copy of each.
         with _MEMORY.open("rb", buffering=0) as memory:
-            for begin, end in itertools.islice(_slices(length), _LOOKED_THROUGH // _SLICE):
+            for begin, end in _slices(_MAPS.read_bytes(), length):
                 name = _name_in(_read(memory, begin, end), beginning, length)
                 if name is not None:
                     return name
@@ -62,25 +64,39 @@ def _read(memory: FileIO, begin: int, end: int) -> bytes:
         return b""
 
 
-def _slices(overlap: int) -> Iterator[tuple[int, int]]:
-    """Begin and end of each. What came last stands at the top of the heap."""
-    for start, end in _regions():
+def _slices(maps: bytes, overlap: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of each, from the tops of the regions down, as many as are looked through."""
+    left = _LOOKED_THROUGH
+    for start, end in _regions(maps):
         for top in range(end, start, -_SLICE):
+            if left <= 0:
+                return
+            left -= _SLICE
             yield max(start, top - _SLICE - overlap), top
 
 
-def _regions() -> Iterator[tuple[int, int]]:
-    """Start and end of what this process allocated, the C library's heap first. proc_pid_maps(5)."""
-    heap, others = [], []
-    for line in Path("/proc/self/maps").read_text().splitlines():
+def _regions(maps: bytes) -> Iterator[tuple[int, int]]:
+    """Start and end of what this process allocated: the top of the C library's heap, then its rest and the
+    other regions, the small first, as arenas of threads are beside a program's data. proc_pid_maps(5)."""
+    heap: list[tuple[int, int]] = []
+    others: list[tuple[int, int]] = []
+    # Bytes: a file that is mapped may have any name.
+    for line in filter(None, maps.split(b"\n")):
         addresses, permissions, _, _, inode, *name = line.split(maxsplit=5)
-        if not permissions.startswith("rw") or inode != "0":
+        if not permissions.startswith(b"rw") or inode != b"0":
             continue
-        start, _, end = addresses.partition("-")
+        start, _, end = addresses.partition(b"-")
         region = int(start, 16), int(end, 16)
-        if name and name[0] == "[heap]":
+        if name == [b"[heap]"]:
             heap.append(region)
         elif not name:
             others.append(region)
-    yield from heap
-    yield from reversed(others)
+    yield from ((max(start, end - _HEAP_TOP), end) for start, end in heap)
+    # One slice twice, for a name that lies across.
+    rest = ((start, end - _HEAP_TOP + _SLICE) for start, end in heap if end - start > _HEAP_TOP)
+    yield from sorted((*rest, *others), key=_size)
+
+
+def _size(region: tuple[int, int]) -> int:
+    start, end = region
+    return end - start

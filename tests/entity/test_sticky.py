@@ -2,17 +2,19 @@
 
 import ctypes
 import mmap
+import os
 from pathlib import Path
 
 import pytest
 from temporalio.api.enums.v1 import EventType, TaskQueueKind
 from temporalio.client import Client, WorkflowHandle
 
-from temporal_fleet.entity.sticky import find_sticky_queue
+from temporal_fleet.entity.sticky import _slices, find_sticky_queue
 from tests.conftest import DevServer
 from tests.entity.recorded import WORKFLOWS, CountTo, new_identity, recorded_worker
 from tests.waiting import eventually
 
+_MIB = 1024 * 1024
 _SLICE = 64 * 1024
 """Bytes that are looked through at a time."""
 
@@ -70,6 +72,43 @@ async def test_a_name_that_lies_across_two_slices_is_found(before: int) -> None:
         found = await find_sticky_queue(identity)
         assert found is not None
         assert found.removeprefix(identity) == "-" + "8" * 32
+
+
+async def test_a_name_is_found_deep_in_large_memory_beside_a_file_of_any_name(tmp_path: Path) -> None:
+    identity = new_identity()
+    file = os.fsencode(tmp_path) + b"/no \xff UTF-8 \xe2\x80\xa8"
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT)
+    os.ftruncate(descriptor, _SLICE)
+    with (
+        mmap.mmap(descriptor, _SLICE),
+        mmap.mmap(-1, 320 * _MIB, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as region,
+    ):
+        os.close(descriptor)
+        assert file in Path("/proc/self/maps").read_bytes()
+        region.write(identity.encode())
+        region.write(b"-" + b"8" * 32)
+        found = await find_sticky_queue(identity)
+        assert found is not None
+        assert found.removeprefix(identity) == "-" + "8" * 32
+
+
+def test_a_large_heap_keeps_nothing_else_from_being_looked_through_nor_does_large_data() -> None:
+    arena, data, heap = (0x7000_0000_0000, 32 * _MIB), (0x6000_0000_0000, 4096 * _MIB), (0x5000_0000_0000,)
+    maps = "".join(
+        (
+            f"{heap[0]:x}-{heap[0] + 600 * _MIB:x} rw-p 00000000 00:00 0                   [heap]\n",
+            f"{data[0]:x}-{sum(data):x} rw-p 00000000 00:00 0 \n",
+            f"{arena[0]:x}-{sum(arena):x} rw-p 00000000 00:00 0 \n",
+            f"{sum(arena):x}-{sum(arena) + 4096:x} r--p 00000000 00:00 0 \n",
+        )
+    )
+    slices = list(_slices(maps.encode(), 0))
+    assert sum(end - begin for begin, end in slices) == 1024 * _MIB
+    assert slices[0] == (heap[0] + 600 * _MIB - _SLICE, heap[0] + 600 * _MIB)
+    tops = [end for _, end in slices]
+    assert tops.index(sum(arena)) == 64 * _MIB // _SLICE
+    assert tops.index(heap[0] + 536 * _MIB) == (64 + 32) * _MIB // _SLICE + 1
+    assert tops.index(sum(data)) == (64 + 32 + 536) * _MIB // _SLICE + 1
 
 
 def _boundary(region: mmap.mmap) -> int:
