@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from temporal_fleet.supervisor.core import actions as act
@@ -160,6 +160,7 @@ def test_an_entity_that_never_says_what_it_evicted_is_not_waited_for_for_ever() 
     assert caches.driver.entity("orders-1").pressure is Pressure.NONE
 
 
+@settings(max_examples=40)
 @given(
     growth=st.integers(0, 60),
     base=st.integers(50, 400),
@@ -420,6 +421,7 @@ def test_what_a_former_life_used_is_not_held_against_the_present_one() -> None:
     assert caches.driver.tell(events.Measured((reading,))) == ()
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_capacity_never_drops_and_memory_trouble_leaves_nothing_stuck(data: st.DataObject) -> None:
     """Two pools under a random load, with reloads, scaling and deaths between."""

@@ -24,6 +24,7 @@ from temporal_fleet.entity.runtime import client_runtime
 from temporal_fleet.protocol.spec import ClusterSpec, TlsSpec
 from tests.conftest import DevServer, free_port
 from tests.entity.life_program import greet
+from tests.entity.runtimes import kept
 from tests.entity.servers import Authority, KeyPair, served, silent_server, tls_in_front_of, turning_away_with
 
 
@@ -47,7 +48,7 @@ def try_to_connect(cluster: ClusterSpec, timeout: float = 10.0) -> str:
 
     async def attempt() -> str:
         where = endpoint(cluster)
-        client = await connect(where, client_runtime(), identity="test", timeout=timeout)
+        client = await connect(where, kept(client_runtime()), identity="test", timeout=timeout)
         worker = Worker(client, task_queue="unused", activities=[greet], build_id="test")
         stopping = asyncio.create_task(worker.shutdown())
         try:

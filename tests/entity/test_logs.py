@@ -18,6 +18,7 @@ from temporal_fleet.entity.logs import CoreNoise
 from temporal_fleet.entity.runtime import entity_runtime
 from tests.conftest import DevServer, end_process, free_port, start_dev_server
 from tests.entity.life_program import greet
+from tests.entity.runtimes import kept
 from tests.waiting import eventually
 
 SET_UP = """
@@ -209,7 +210,7 @@ def test_metrics_that_the_sdk_drops_are_counted_and_not_shown(dev_server: DevSer
     logger.addHandler(Shown())
 
     async def overflow() -> None:
-        runtime = entity_runtime(MetricBuffer(4), logger.name)
+        runtime = kept(entity_runtime(MetricBuffer(4), logger.name))
         client = await Client.connect(dev_server.address, runtime=runtime)
         while noise.dropped_metrics == 0:
             await client.count_workflows()
@@ -241,7 +242,7 @@ def test_a_cluster_that_is_away_is_no_flood(tmp_path: Path) -> None:
 
     async def outlive_an_outage() -> None:
         nonlocal server
-        runtime = entity_runtime(MetricBuffer(10_000), logger.name)
+        runtime = kept(entity_runtime(MetricBuffer(10_000), logger.name))
         client = await Client.connect(f"127.0.0.1:{port}", runtime=runtime)
         async with Worker(client, task_queue="unused", activities=[greet], build_id="test"):
             end_process(server)
