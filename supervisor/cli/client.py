@@ -42,6 +42,8 @@ PATIENCE = 5.0
 """Seconds without a word from the supervisor before it is taken for hung. A request that takes longer is
 no reason: while it is under way the supervisor is asked for signs of life."""
 _PING_AFTER = 1.0
+_PATIENCES = 2
+"""For a report: it is made at once, and signs of life are no answer."""
 _LAST_WORDS_WITHIN = 0.1
 _AGAIN_MS = 250
 
@@ -183,7 +185,9 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         return reply
 
     def status(self, *, memory: bool = False) -> StatusReport:
-        return self.ask(GetStatus(id=new_id(), memory=memory), StatusReply).report
+        """Raises what `ask` does; one that lives and does not answer is not waited for."""
+        request = GetStatus(id=new_id(), memory=memory)
+        return self.ask(request, StatusReply, within=_PATIENCES * self._patience).report
 
     def next_status(self, within: float) -> StatusReport:
         """The first that anybody answers from now on: other code may go on in the process that we talked to.

@@ -156,6 +156,22 @@ def test_one_that_lives_and_does_not_know_the_request_is_waited_for_no_longer_th
         assert "temporal-fleet upgrade" in failure.value.remedies[0]
 
 
+def test_a_report_that_is_lost_is_not_waited_for_though_there_are_signs_of_life(run_dir: Path) -> None:
+    asked: list[str] = []
+
+    def lose_the_first(request: ControlRequest) -> Iterator[ControlReply]:
+        asked.append(request.id)
+        if len(asked) > 1:
+            yield StatusReply(id=request.id, report=report())
+
+    place = Place(name="shop", run=RunDirectory(run_dir), config=None, words="")
+    with stand_in(run_dir, lose_the_first), Supervisor(place, patience=1.5) as supervisor:
+        with pytest.raises(Failure, match="lives, and did not answer GetStatus within 3 s"):
+            supervisor.status()
+        # The next one is answered.
+        assert supervisor.status().fleet.name == "shop"
+
+
 def test_a_supervisor_that_dies_before_it_answers(command: Command, run_dir: Path) -> None:
     def die(_: ControlRequest) -> Iterator[ControlReply]:
         yield from ()
