@@ -38,7 +38,7 @@ def names(text: str) -> list[str]:
 
 class Keyboard(AbstractContextManager["Keyboard"]):
     """A terminal that shows nothing of what is typed and does not wait for the end of a line, until it is
-    left as it was. Ctrl-C stays what it is."""
+    left as it was. Ctrl-C stays what it is; Ctrl-Z and Ctrl-\\ are keys without a name."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -50,7 +50,8 @@ class Keyboard(AbstractContextManager["Keyboard"]):
         mode[3] &= ~(termios.ECHO | termios.ICANON)
         mode[6] = [*mode[6]]
         # Nobody would restore the terminal for the shell that it goes back to.
-        mode[6][termios.VSUSP] = os.fpathconf(self._descriptor, "PC_VDISABLE").to_bytes(1, "little")
+        disabled = os.fpathconf(self._descriptor, "PC_VDISABLE").to_bytes(1, "little")
+        mode[6][termios.VSUSP] = mode[6][termios.VQUIT] = disabled
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
         termios.tcsetattr(self._descriptor, termios.TCSADRAIN, mode)
         return self
