@@ -1,11 +1,10 @@
 """An act of `top`: the command of the same name as a process, and what it prints."""
 
+import codecs
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 _MOST_LINES = 5000
 
@@ -18,6 +17,7 @@ class RunningAct:
         self.command = " ".join(("temporal-fleet", *words))
         self.lines = [f"$ {self.command}"]
         self._unfinished = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "temporal_fleet.supervisor.cli.main", *words],
             stdin=subprocess.DEVNULL,
@@ -25,6 +25,7 @@ class RunningAct:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self._reader: subprocess.Popen[bytes] | None = None
         assert self._process.stdout is not None
         self._output = self._process.stdout
 
@@ -34,18 +35,30 @@ class RunningAct:
     def read(self) -> bool:
         """Take in what it has printed; whether it goes on."""
         data = os.read(self._output.fileno(), 65536)
-        *whole, self._unfinished = (self._unfinished + data.decode("utf-8", "replace")).split("\n")
+        *whole, self._unfinished = (self._unfinished + self._decoder.decode(data, final=not data)).split("\n")
         self.lines += whole
         if not data:
             self.lines += [self._unfinished] if self._unfinished else []
-            self.lines.append(f"(exit status {self._process.wait()})")
+            self.lines.append(f"(exit status {self.ended()})")
             self._output.close()
         del self.lines[1:-_MOST_LINES]
         return bool(data)
 
+    def ended(self) -> int:
+        """Its exit status; waits for its end, and for that of who reads what it prints."""
+        status = self._process.wait()
+        if self._reader is not None:
+            self._reader.wait()
+        return status
+
     def leave(self) -> None:
-        """It is not waited for: what it asked for goes on by itself, as after Ctrl-C."""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGINT)
-        self._process.wait()
+        """It goes on, unseen: it was confirmed, and may not have asked for anything yet. Somebody reads what
+        it still prints, since it would fail at that."""
+        self._reader = subprocess.Popen(
+            ["cat"],
+            stdin=self._output,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self._output.close()
