@@ -19,7 +19,7 @@ from temporal_fleet.supervisor.cli.keyboard import Keyboard
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
 from temporal_fleet.supervisor.cli.top_act import RunningAct
 from temporal_fleet.supervisor.cli.top_feed import Feed, Gone
-from temporal_fleet.supervisor.cli.top_rates import rates
+from temporal_fleet.supervisor.cli.top_rates import is_old, rates
 from temporal_fleet.supervisor.cli.top_view import Quit, Run, View, arranged, pressed
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ _EVENTS = 100
 """Kept, the newest."""
 _NO_NEWS = "debug"
 """The level of what goes on all the time, such as evictions: `events` tells it, and rates show it."""
-_SPAN = 5.0
-"""Seconds over which rates are taken: each entity tells of itself but once a second."""
 _Source = Keyboard | Feed | RunningAct
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -79,7 +77,7 @@ class _Top:
         self._live = live
         self._view = View()
         self._reports: deque[StatusReport] = deque()
-        """Of the last _SPAN seconds."""
+        """Those over which rates are taken."""
         self._events: deque[EventReport] = deque(maxlen=_EVENTS)
         self._gone = ""
         self._act: RunningAct | None = None
@@ -115,19 +113,15 @@ class _Top:
                     self._events.append(heard)
                 case Gone():
                     self._gone = heard.reason
-        while len(self._reports) > 2 and self._is_old(self._reports[0]):
+        while len(self._reports) > 2 and is_old(self._reports[0], self._reports[-1]):
             self._reports.popleft()
-
-    def _is_old(self, report: StatusReport) -> bool:
-        newest = self._reports[-1].fleet
-        return report.fleet.pid != newest.pid or newest.uptime_s - report.fleet.uptime_s > _SPAN
 
     def _press(self, key: str) -> bool:
         """Whether it is the end."""
         picture = self._picture()
         entities = picture.report.entities if picture.report is not None else []
         shown = [entity.id for entity in arranged(entities, self._view, picture.rates)]
-        self._view, wish = pressed(self._view, key, shown)
+        self._view, wish = pressed(self._view, key, shown, furthest=self._furthest(picture))
         if isinstance(wish, Run):
             self._begin(wish)
         return isinstance(wish, Quit)
@@ -153,6 +147,11 @@ class _Top:
             output=self._output,
             acting=self._act.command if self._act is not None else "",
         )
+
+    def _furthest(self, picture: "Picture") -> int:
+        from temporal_fleet.supervisor.cli.top_screen import furthest
+
+        return furthest(picture, *self._live.console.size)
 
     def _paint(self) -> None:
         from temporal_fleet.supervisor.cli.top_screen import paint

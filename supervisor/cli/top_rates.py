@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from temporal_fleet.protocol.report import StatusReport
 
+_SPAN = 5.0
+"""Seconds over which rates are taken: each entity tells of itself but once a second."""
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -12,6 +15,13 @@ class Rates:
     tasks: float = 0.0
     evictions: float = 0.0
     resurrections: float = 0.0
+
+
+def is_old(report: StatusReport, newest: StatusReport) -> bool:
+    """Whether it says nothing of what goes on now. Another supervisor may have the same PID, after an
+    upgrade; it is younger."""
+    age = newest.fleet.uptime_s - report.fleet.uptime_s
+    return report.fleet.pid != newest.fleet.pid or not 0 <= age <= _SPAN
 
 
 def rates(before: StatusReport | None, now: StatusReport) -> dict[str, Rates]:

@@ -31,6 +31,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LEAST_ENTITIES = 4
 """Lines for entities, their titles included, before anything below the head gets one."""
 _MOST_EVENTS = 8
+_UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
+_FOOT = 1
+"""Lines."""
 
 _HELP = (
     "j k ↓ ↑ g G   another entity; Page Up and Page Down: ten further",
@@ -75,8 +78,8 @@ class Picture:
 def paint(picture: Picture, view: View, width: int, height: int) -> Group:
     """As many lines as the screen is high, none wider than it."""
     foot = [_foot(picture, view)]
-    head = _head(picture, width)[: height - len(foot)]
-    room = height - len(head) - len(foot)
+    head = _head(picture, width)[: height - _FOOT]
+    room = _room(head, height)
     if view.mode is Mode.HELP:
         body = [Text(line) for line in _HELP][:room]
     elif view.mode is Mode.OUTPUT:
@@ -88,10 +91,21 @@ def paint(picture: Picture, view: View, width: int, height: int) -> Group:
     return Group(*(_one_line(line, width) for line in lines))
 
 
+def furthest(picture: Picture, width: int, height: int) -> int:
+    """By how many lines the output can be scrolled up from its end."""
+    return max(0, len(picture.output) - _room(_head(picture, width), height))
+
+
+def _room(head: Sequence[Text], height: int) -> int:
+    """Lines between the head and the foot."""
+    return max(0, height - len(head) - _FOOT)
+
+
 def _one_line(text: Text, width: int) -> Text:
-    """Whatever a reason, or a program, has to say: a line is a line."""
+    """Whatever a reason, or a program, has to say: a line is a line, and steers no terminal."""
     line = text.split("\n")[0] if "\n" in text.plain else text
     line.expand_tabs(8)
+    line.plain = "".join(each if each.isprintable() else _UNPRINTABLE for each in line.plain)
     line.no_wrap = True
     line.truncate(width, overflow="ellipsis")
     return line

@@ -96,9 +96,11 @@ def selected(view: View, shown: Sequence[str]) -> str:
     return shown[0] if shown else ""
 
 
-def pressed(view: View, key: str, shown: Sequence[str]) -> tuple[View, Wish]:
-    """What a key, by its name, makes of it. `shown`: the ids of the entities as they stand."""
-    return _HANDLERS[view.mode](view, key, shown)
+def pressed(view: View, key: str, shown: Sequence[str], *, furthest: int) -> tuple[View, Wish]:
+    """What a key, by its name, makes of it. `shown`: the ids of the entities as they stand; `furthest`: by
+    how many lines the output can be scrolled up."""
+    seen = replace(view, scroll=min(view.scroll, furthest))
+    return _HANDLERS[view.mode](seen, key, shown)
 
 
 def _in_list(view: View, key: str, shown: Sequence[str]) -> tuple[View, Wish]:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from temporal_fleet.protocol.report import EventReport, SlotsReport, StatusReport
 from temporal_fleet.supervisor.cli.top_rates import Rates
-from temporal_fleet.supervisor.cli.top_screen import Picture, paint
+from temporal_fleet.supervisor.cli.top_screen import Picture, furthest, paint
 from temporal_fleet.supervisor.cli.top_view import Act, Mode, Order, View
 from tests.cli.wire import entity, pool, report
 
@@ -131,3 +131,31 @@ def test_an_act_is_asked_for_by_the_command_that_it_is() -> None:
     view = View(mode=Mode.CONFIRM, act=Act.EVICT, selected="pool0-0")
     lines = painted(Picture(fleet(1)), view, 80, 24)
     assert lines[-1] == "temporal-fleet evict pool0-0 --all: go ahead? y / n"
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_output_scrolls_to_its_first_line_and_no_further(width: int, height: int) -> None:
+    output = [f"line {number}" for number in range(80)]
+    picture = Picture(fleet(1), output=output)
+    most = furthest(picture, width, height)
+    first, beyond, below = (
+        painted(picture, View(mode=Mode.OUTPUT, scroll=scroll), width, height)
+        for scroll in (most, most + 1, most - 1)
+    )
+    assert first == beyond
+    assert height < 6 or first != below
+    assert height < 6 or any(line.strip() == "line 0" for line in first)
+
+
+def test_nothing_that_a_fleet_tells_steers_the_terminal() -> None:
+    picture = Picture(
+        report(
+            reason="bad\x1b[2J\x9b1m",
+            pools=[pool("evil\x1b]0;title\x07")],
+            entities=[entity("evil\x1b[31m-1", reason="\x1b[2J")],
+        ),
+        output=["\x1b[2Jx\x1bc"],
+    )
+    for view in (View(), View(mode=Mode.OUTPUT)):
+        shown = "".join(painted(picture, view, 200, 24))
+        assert shown.isprintable()

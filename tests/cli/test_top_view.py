@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from temporal_fleet.supervisor.cli.keyboard import names
-from temporal_fleet.supervisor.cli.top_rates import Rates, rates
+from temporal_fleet.supervisor.cli.top_rates import Rates, is_old, rates
 from temporal_fleet.supervisor.cli.top_view import (
     ACTS,
     Act,
@@ -25,6 +25,8 @@ from temporal_fleet.supervisor.cli.top_view import (
 from tests.cli.wire import entity, report
 
 SHOWN = ("orders-1", "orders-2", "orders-3")
+FURTHEST = 40
+"""Lines of output above the screen."""
 
 
 def after(
@@ -33,7 +35,7 @@ def after(
     """The view, and what was wished for on the way."""
     now, wishes = view or View(), list[Quit | Run]()
     for key in keys:
-        now, wish = pressed(now, key, shown)
+        now, wish = pressed(now, key, shown, furthest=FURTHEST)
         wishes += [wish] if wish is not None else []
     return now, wishes
 
@@ -122,6 +124,9 @@ def test_output_and_help_lead_back() -> None:
     output, _ = after(("o", "k", "page up"))
     assert (output.mode, output.scroll) == (Mode.OUTPUT, 11)
     assert after(("G", "escape"), output)[0] == View()
+    # From its first line it goes down again at once.
+    assert after(("g", "j"), output)[0].scroll == FURTHEST - 1
+    assert after(("g", "page up", "page down"), output)[0].scroll == FURTHEST - 10
     assert after(("?", "x"))[0] == View()
     assert after(("q",))[1] == [Quit()]
     assert after(("o", "q"))[1] == []
@@ -139,7 +144,7 @@ def test_whatever_is_typed_nothing_is_done_without_a_yes(
     view = View()
     for key, shown in typed:
         before = view
-        view, wish = pressed(view, key, shown)
+        view, wish = pressed(view, key, shown, furthest=FURTHEST)
         assert (view.act is not None) == (view.mode is Mode.CONFIRM)
         if isinstance(wish, Run):
             assert (before.mode, key) == (Mode.CONFIRM, "y")
@@ -158,6 +163,22 @@ def test_rates_are_of_one_life_under_one_supervisor() -> None:
     assert rates(now, now) == {}
     other = msgspec.structs.replace(now, fleet=msgspec.structs.replace(later, pid=1))
     assert rates(then, other) == {}
+
+
+@pytest.mark.parametrize(
+    ("pid", "uptime", "old"),
+    [(1, 60.0, False), (1, 56.0, False), (1, 50.0, True), (2, 59.0, True), (1, 4000.0, True)],
+    ids=["itself", "just now", "long ago", "another process", "before an upgrade of the process"],
+)
+def test_a_report_is_old(pid: int, uptime: float, *, old: bool) -> None:
+    newest = report()
+    newest = msgspec.structs.replace(
+        newest, fleet=msgspec.structs.replace(newest.fleet, pid=1, uptime_s=60.0)
+    )
+    former = msgspec.structs.replace(
+        newest, fleet=msgspec.structs.replace(newest.fleet, pid=pid, uptime_s=uptime)
+    )
+    assert is_old(former, newest) is old
 
 
 @pytest.mark.parametrize(
