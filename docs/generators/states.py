@@ -108,7 +108,3 @@ def edges() -> Iterator[tuple[Change, State | None, State]]:
                 yield change, _ALL_LIVE, target
         else:
             yield change, source, target
-
-
-def _named(state: State | None) -> str:
-    return "each with a process" if state is _ALL_LIVE else code(state.value)
