@@ -21,28 +21,37 @@ class Journal:
     choice: Choice
     _cursor: str = field(default="", init=False)
 
-    def last(self, number: int | None) -> list[Line]:
-        """The last of what is there; None: all."""
-        arguments = ["--reverse"]
-        if self.choice.since is not None:
-            arguments.append(f"--since=@{self.choice.since:.6f}")
+    def last(self, number: int | None) -> Iterator[Line]:
+        """The last of what is there; None: all, which is read while it is taken."""
+        if number is None:
+            return self._all()
         lines: list[Line] = []
-        for entry in self._entries(*arguments):
+        for entry in self._entries("--reverse", *self._since()):
             self._cursor = self._cursor or entry["__CURSOR"]
+            if len(lines) == number:
+                break
             line = _line(entry)
             if self.choice.takes(line):
                 lines.append(line)
-            if len(lines) == number:
-                break
-        return lines[::-1]
+        return reversed(lines)
+
+    def _all(self) -> Iterator[Line]:
+        for entry in self._entries(*self._since()):
+            self._cursor = entry["__CURSOR"]
+            line = _line(entry)
+            if self.choice.takes(line):
+                yield line
 
     def follow(self) -> Iterator[Line]:
         """What comes after `last`, until journalctl ends."""
-        after = [f"--after-cursor={self._cursor}"] if self._cursor else []
+        after = [f"--after-cursor={self._cursor}"] if self._cursor else self._since()
         for entry in self._entries("--follow", "--lines=all", *after):
             line = _line(entry)
             if self.choice.takes(line):
                 yield line
+
+    def _since(self) -> list[str]:
+        return [] if self.choice.since is None else [f"--since=@{self.choice.since:.6f}"]
 
     def _entries(self, *arguments: str) -> Iterator[dict[str, Any]]:
         command = ["journalctl", *(("--user",) if self.user else ()), f"--unit={self.unit}"]

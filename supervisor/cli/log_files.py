@@ -8,12 +8,20 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
 from temporal_fleet.protocol.logfile import FORK_SERVER, SUFFIX, SUPERVISOR, former
 from temporal_fleet.supervisor.cli.log_lines import Choice, Line, origin_of, read_line
+from temporal_fleet.supervisor.cli.log_text import (
+    begin_of,
+    lines_of,
+    moment_after,
+    reversed_lines,
+    whole_lines,
+)
 
 _LOOK_EVERY = 0.2
 _LINGER = 2.0
@@ -22,7 +30,10 @@ _BLOCK = 1 << 20
 
 
 def found(log_dir: Path) -> dict[Path, str]:
-    """Every log, and its name: those of other users' processes stand one folder deeper."""
+    """Every log, and its name: those of other users' processes stand one folder deeper. Raises OSError."""
+    # Path.glob takes a folder that it may not read for an empty one.
+    with suppress(FileNotFoundError), os.scandir(log_dir):
+        pass
     paths = (*log_dir.glob(f"*{SUFFIX}"), *log_dir.glob(f"*/*{SUFFIX}"))
     return {path: path.name.removesuffix(SUFFIX) for path in sorted(paths)}
 
@@ -42,17 +53,23 @@ def is_meant(name: str, target: str | None) -> bool:
 class LogReader:
     """Of the logs in a folder that somebody wants to see; of the supervisor's, what it tells of them."""
 
-    def __init__(self, log_dir: Path, target: str | None, choice: Choice) -> None:
+    def __init__(
+        self, log_dir: Path, target: str | None, choice: Choice, *, is_followed: bool = True
+    ) -> None:
+        """`is_followed`: whether `follow` comes after `last`, for which a file of each log stays open."""
         self._log_dir = log_dir
         self._target = target
         self._choice = choice
+        self._is_followed = is_followed
         self._logs: dict[Path, _Log] = {}
 
-    def last(self, number: int | None) -> list[Line]:
-        """The last of what is there; None: all. Raises OSError."""
+    def last(self, number: int | None) -> Iterator[Line]:
+        """The last of what is there; None: all, which is read while it is taken. Raises OSError."""
+        if number is None:
+            return heapq.merge(*(log.forwards() for log in self._new_logs()), key=_moment)
         lines = [list(reversed(log.backwards(number))) for log in self._new_logs()]
         merged = list(heapq.merge(*lines, key=_moment))
-        return merged if number is None else merged[len(merged) - min(number, len(merged)) :]
+        return iter(merged[len(merged) - min(number, len(merged)) :])
 
     def follow(self) -> Iterator[Line]:
         """What comes after `last`, for ever. Raises OSError."""
@@ -69,7 +86,7 @@ class LogReader:
             is_told_of = is_meant(name, self._target)
             if path not in self._logs and (is_told_of or name == SUPERVISOR):
                 choice = self._choice if is_told_of else replace(self._choice, target=self._target)
-                new[path] = _Log(path, name, choice)
+                new[path] = _Log(path, name, choice, is_followed=self._is_followed)
         self._logs.update(new)
         return list(new.values())
 
@@ -105,37 +122,84 @@ class _Tail:
 class _Log:
     """One log over its rotations. Reads on from where it was read to, in the file that it was then."""
 
-    def __init__(self, path: Path, name: str, choice: Choice) -> None:
+    def __init__(self, path: Path, name: str, choice: Choice, *, is_followed: bool) -> None:
         self._path = path
         self._choice = choice
+        self._is_followed = is_followed
         self._origin = origin_of(name)
         self._tails: list[_Tail] = []
         """The oldest first."""
         self._moment = time.time()
         """Of the last line that told it."""
 
-    def backwards(self, number: int | None) -> list[Line]:
-        """The newest first. What is added later is `added`'s."""
+    def backwards(self, number: int) -> list[Line]:
+        """The last of them, the newest first."""
         lines: list[Line] = []
-        files, _ = self._open_all()
-        for position, file in enumerate(files):
-            if position == 0:
-                status = os.fstat(file)
-                moment = status.st_mtime
-                self._tails.append(_Tail(file, _whole_lines(file), changed=status.st_mtime_ns))
-            if number is None or len(lines) < number:
-                for text in _reversed_lines(file, self._tails[0].offset if position == 0 else None):
+        files, end = self._begin()
+        try:
+            moment = os.fstat(files[0]).st_mtime if files else math.inf
+            for position, file in enumerate(files):
+                for text in reversed_lines(file, os.fstat(file).st_size if position else end):
+                    is_early = self._choice.since is not None and moment < self._choice.since
+                    if len(lines) == number or is_early:
+                        return lines
                     line = read_line(text, moment, self._origin)
                     moment = line.moment
                     if self._choice.takes(line):
                         lines.append(line)
-                    is_early = self._choice.since is not None and moment < self._choice.since
-                    if len(lines) == number or is_early:
-                        number = len(lines)
-                        break
-            if position:
-                os.close(file)
+        finally:
+            _close(files)
         return lines
+
+    def forwards(self) -> Iterator[Line]:
+        """All of them, the oldest first."""
+        files, end = self._begin()
+        try:
+            self._leave_early(files)
+            while files:
+                file_end = end if len(files) == 1 else os.fstat(files[-1]).st_size
+                yield from filter(self._choice.takes, self._read(files[-1], file_end))
+                os.close(files.pop())
+        finally:
+            _close(files)
+
+    def _begin(self) -> tuple[list[int], int]:
+        """Each file, the newest first, and how far that is to be read: what comes later is `added`'s."""
+        files, _ = self._open_all()
+        if not files:
+            return [], 0
+        status = os.fstat(files[0])
+        if not self._is_followed:
+            return files, status.st_size
+        end = whole_lines(files[0])
+        self._tails.append(_Tail(os.dup(files[0]), end, changed=status.st_mtime_ns))
+        return files, end
+
+    def _leave_early(self, files: list[int]) -> None:
+        """Close the files in which all is older than what is wanted."""
+        since = self._choice.since
+        if since is None:
+            return
+        for position, file in enumerate(files):
+            first = moment_after(file, 0, os.fstat(file).st_size)
+            if first is not None and first < since:
+                _close(files[position + 1 :])
+                del files[position + 1 :]
+                return
+
+    def _read(self, file: int, end: int) -> Iterator[Line]:
+        """As backwards, a line that does not tell its moment has that of the next that does."""
+        waiting: list[bytes] = []
+        begin = 0 if self._choice.since is None else begin_of(file, end, self._choice.since)
+        for text in lines_of(file, begin, end):
+            line = read_line(text, math.inf, self._origin)
+            if line.moment == math.inf:
+                waiting.append(text)
+                continue
+            yield from (read_line(each, line.moment, self._origin) for each in waiting)
+            waiting.clear()
+            yield line
+        yield from (read_line(each, os.fstat(file).st_mtime, self._origin) for each in waiting)
 
     def added(self) -> list[Line]:
         # In this order: what is said between a look at the end of a file and its rotation is read as well.
@@ -172,8 +236,7 @@ class _Log:
             if self._head() == head:
                 return files, has_met
             # They were rotated meanwhile: where one is seen says no more which was before it.
-            for file in files:
-                os.close(file)
+            _close(files)
 
     def _head(self) -> tuple[tuple[int, int] | None, ...]:
         """What no rotation leaves as it is."""
@@ -229,24 +292,9 @@ def _identity_at(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _whole_lines(file: int) -> int:
-    """How much of a file is whole lines: somebody may be writing to it."""
-    size = os.fstat(file).st_size
-    start = max(0, size - _BLOCK)
-    return start + os.pread(file, size - start, start).rfind(b"\n") + 1
-
-
-def _reversed_lines(file: int, size: int | None) -> Iterator[bytes]:
-    """From the last to the first, none of them empty."""
-    end = os.fstat(file).st_size if size is None else size
-    rest = b""
-    while end > 0:
-        start = max(0, end - _BLOCK)
-        rest, *lines = (os.pread(file, end - start, start) + rest).split(b"\n")
-        yield from filter(None, map(bytes.strip, reversed(lines)))
-        end = start
-    if rest.strip():
-        yield rest.strip()
+def _close(files: list[int]) -> None:
+    for file in files:
+        os.close(file)
 
 
 def _moment(line: Line) -> float:

@@ -1,5 +1,7 @@
 """`logs`: what the processes of a fleet have logged, and log now, wherever that is."""
 
+import errno
+import resource
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from temporal_fleet.supervisor.cli import log_files
 from temporal_fleet.supervisor.cli.client import Supervisor
 from temporal_fleet.supervisor.cli.completion import targets
 from temporal_fleet.supervisor.cli.failure import Failure, must_exist, say
+from temporal_fleet.supervisor.cli.human import listed
 from temporal_fleet.supervisor.cli.journal import Journal
 from temporal_fleet.supervisor.cli.log_lines import Choice, Line, as_json, as_text
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
@@ -25,7 +28,7 @@ _HELPERS = (SUPERVISOR, AGENT, FORK_SERVER, DEV_SERVER)
 
 
 class Source(Protocol):
-    def last(self, number: int | None) -> list[Line]: ...
+    def last(self, number: int | None) -> Iterator[Line]: ...
 
     def follow(self) -> Iterator[Line]: ...
 
@@ -61,30 +64,41 @@ def logs(
     runs as a service of systemd."""
     moment = _moment(since) if since is not None else None
     show = as_json if as_lines else as_text
-    source = _source(place, target, level, moment)
     number = lines if lines is not None or moment is not None else 100
+    _allow_open_files()
     try:
+        source = _source(place, target, level, moment, follow=follow)
         _print(source.last(number), show)
         if follow:
             _print(source.follow(), show)
     except OSError as error:
         if error.filename is None:
             raise
-        raise Failure(
-            f"cannot read {error.filename}: {error.strerror}", "run the command as the fleet's user"
-        ) from error
+        raise Failure(f"cannot read {error.filename}: {error.strerror}", *_remedies(error)) from error
 
 
-def _print(lines: "Iterator[Line] | list[Line]", show: Callable[[Line], str]) -> None:
+def _allow_open_files() -> None:
+    """As many as there may be: one of each log is open while they are followed, and more with `--since`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _remedies(error: OSError) -> list[str]:
+    if error.errno == errno.EMFILE:
+        return ["ask for one pool or entity, or raise the hard limit of open files: ulimit -Hn"]
+    return ["run the command as the fleet's user"] if isinstance(error, PermissionError) else []
+
+
+def _print(lines: Iterator[Line], show: Callable[[Line], str]) -> None:
     for line in lines:
         click.echo(show(line))
 
 
-def _source(place: Place, target: str | None, level: str, since: float | None) -> Source:
+def _source(place: Place, target: str | None, level: str, since: float | None, *, follow: bool) -> Source:
     report = _report(place)
     log_dir = _log_dir(place) if report is None else _as_path(report.fleet)
-    if log_dir is None and target == DEV_SERVER:
-        log_dir = place.run.path
+    if target == DEV_SERVER:
+        log_dir = _of_dev_server(log_dir, place.run.path)
     known = {*_HELPERS}
     if report is not None:
         known |= {pool.name for pool in report.pools} | {entity.id for entity in report.entities}
@@ -96,7 +110,7 @@ def _source(place: Place, target: str | None, level: str, since: float | None) -
             )
         known |= names | {pool for pool in map(log_files.pool_of, names) if pool}
         must_exist("pool, entity or helper", [target] if target else [], known)
-        return log_files.LogReader(log_dir, target, Choice(level, since))
+        return log_files.LogReader(log_dir, target, Choice(level, since), is_followed=follow)
     if report is None:
         raise Failure(
             f"{place.name} does not run, and has no [fleet] log_dir to look into",
@@ -112,6 +126,21 @@ def _source(place: Place, target: str | None, level: str, since: float | None) -
         "terminal, or a file of somebody else's",
         "look there, or set [fleet] log_dir and reload: temporal-fleet reload",
     )
+
+
+def _of_dev_server(log_dir: Path | None, run_dir: Path) -> Path:
+    """The folder where it has logged last: its log stands beside the sockets where it could have no other."""
+    folders = [run_dir] if log_dir is None else [log_dir, run_dir]
+    logs = [
+        path for folder in folders for path, name in log_files.found(folder).items() if name == DEV_SERVER
+    ]
+    if not logs:
+        raise Failure(
+            f"there is no log of a dev server in {listed([str(folder) for folder in folders])}",
+            "a fleet has a dev server with [cluster.embedded]",
+            "when log_dir changes, it logs on where it did, until its next start",
+        )
+    return max(logs, key=lambda path: path.lstat().st_mtime).parent
 
 
 def _report(place: Place) -> StatusReport | None:

@@ -67,15 +67,16 @@ def journal(**choice):
     return Journal(group.name, False, Choice(**{"level": "debug", **choice}))
 def events(lines):
     return [line.told["event"] for line in lines]
-wait_until(lambda: len(journal().last(None)) == 4, what="four lines")
-everything = journal()
+wait_until(lambda: len(list(journal().last(None))) == 4, what="four lines")
+everything, nothing = journal(), journal()
 print(json.dumps([
     events(everything.last(None)), events(journal().last(2)), events(journal(level="error").last(None)),
     events(journal(target="orders-1").last(None)), events(journal(target="orders").last(1)),
+    events(nothing.last(0)),
 ]), flush=True)
 service.stdin.write(b"go on\\n")
 service.stdin.close()
-print(json.dumps(events(islice(everything.follow(), 1))))
+print(json.dumps([events(islice(each.follow(), 1)) for each in (everything, nothing)]))
 service.wait()
 """
 
@@ -91,14 +92,15 @@ def test_lines_of_a_service_are_read_from_the_journal_and_followed() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    (everything, last, errors, entity, pool), followed = map(json.loads, done.stdout.splitlines())
+    (everything, last, errors, entity, pool, nothing), followed = map(json.loads, done.stdout.splitlines())
     unit, *lines = everything
     assert unit.startswith("shop-")
     assert unit.endswith(".service")
     assert lines == ["first", "second", "no \\xff UTF-8"]
     assert last == ["second", "no \\xff UTF-8"]
     assert (errors, entity, pool) == (["second"], ["first"], ["second"])
-    assert followed == ["third"]
+    assert nothing == []
+    assert followed == [["third"], ["third"]]
 
 
 def test_streams_that_are_not_the_journals_are_told_apart(tmp_path: Path) -> None:

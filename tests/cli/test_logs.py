@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count, islice
@@ -17,7 +19,7 @@ from temporal_fleet.protocol.spec import LogFiles
 from temporal_fleet.supervisor.cli import log_files
 from temporal_fleet.supervisor.cli.log_files import LogReader
 from temporal_fleet.supervisor.cli.log_lines import Choice
-from tests.fleet import command
+from tests.fleet import COMMAND, command
 
 LINES = 600
 MINUTE_1 = datetime(2026, 11, 27, 15, 1, tzinfo=UTC).timestamp()
@@ -93,7 +95,7 @@ def test_the_last_lines_of_all_or_of_some_in_the_order_of_time(three: Path) -> N
 def test_of_an_entity_or_a_pool_the_supervisors_lines_are_shown_too(three: Path) -> None:
     supervisor = log(three, "supervisor")
     reader = LogReader(three, "billing", Choice("info", since=MINUTE_1 + 62))
-    assert reader.last(None) == []
+    assert list(reader.last(None)) == []
     for number, entity in enumerate(("billing-1", "orders-1"), 130):
         told = {"pool": entity[:-2], "entity": entity}
         supervisor.write(line(number, process="supervisor", **told))
@@ -207,7 +209,7 @@ def test_a_log_that_is_rotated_by_a_copy_or_taken_away_is_followed_on(log_dir: P
     path = log_dir / "orders-1.log"
     file.write(line(0) + line(1))
     reader = LogReader(log_dir, "orders-1", Choice("debug"))
-    assert len(reader.last(None)) == 2
+    assert len(list(reader.last(None))) == 2
     following = reader.follow()
     shutil.copy(path, former(path, 1))
     os.truncate(path, 0)
@@ -219,6 +221,73 @@ def test_a_log_that_is_rotated_by_a_copy_or_taken_away_is_followed_on(log_dir: P
     # Of a process that has not noticed yet.
     file.write(line(4))
     assert sorted(each.told["event"] for each in islice(following, 2)) == ["line 3", "line 4"]
+
+
+def test_any_amount_since_a_moment_is_read_while_it_is_printed(log_dir: Path) -> None:
+    file = log(log_dir, "orders-1", size=1 << 19)
+    for number in range(3000):
+        file.write(line(number, padding="x" * 1000))
+    reader = LogReader(log_dir, None, Choice("debug", since=MINUTE_1), is_followed=False)
+    tracemalloc.start()
+    try:
+        numbers = [int(each.told["event"].split()[1]) for each in reader.last(None)]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert numbers == list(range(60, 3000))
+    assert peak < 1 << 20
+    for begin in (0, 511, 1500, 2999):
+        reader = LogReader(log_dir, None, Choice("debug", since=MINUTE_1 - 60 + begin))
+        assert sum(1 for _ in reader.last(None)) == 3000 - begin
+
+
+def test_a_last_line_without_an_end_is_shown_at_once_or_followed_until_it_is_whole(log_dir: Path) -> None:
+    file = log(log_dir, "orders-1")
+    file.write(line(0) + b"killed in the mid")
+    for arguments in (["-n", "5"], ["--since", "2026-01-01"]):
+        assert logs(log_dir, *arguments)[-1].endswith("killed in the mid")
+    reader = LogReader(log_dir, None, Choice("debug"))
+    assert [each.told["event"] for each in reader.last(None)] == ["line 0"]
+    file.write(b"dle\n")
+    assert next(reader.follow()).told["event"] == "killed in the middle"
+
+
+def test_there_may_be_more_logs_than_a_process_opens_at_once(log_dir: Path) -> None:
+    for number in range(1, 101):
+        log(log_dir, f"orders-{number}").write(line(number))
+    config = str(log_dir.parent / "fleet.toml")
+
+    def allowed(limit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        shell = [
+            "sh",
+            "-c",
+            f'ulimit {limit} && exec "$@"',
+            "sh",
+            str(COMMAND),
+            "logs",
+            "-c",
+            config,
+            *arguments,
+        ]
+        return subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
+
+    assert len(allowed("-n 60", "-n", "1000").stdout.splitlines()) == 100
+    assert len(allowed("-Sn 60", "--since", "2026-01-01").stdout.splitlines()) == 100
+    too_few = allowed("-n 60", "--since", "2026-01-01")
+    assert too_few.returncode == 1
+    assert "Too many open files" in too_few.stderr
+    assert "raise the hard limit of open files" in too_few.stderr
+
+
+def test_the_dev_servers_log_is_found_where_it_is_or_said_to_be_nowhere(log_dir: Path) -> None:
+    log(log_dir, "orders-1").write(line(1))
+    config = str(log_dir.parent / "fleet.toml")
+    none = command("logs", "-c", config, "dev-server")
+    assert none.returncode == 1
+    assert f"there is no log of a dev server in {log_dir}, {log_dir.parent / 'run'}" in none.stderr
+    log(log_dir.parent / "run", "dev-server").write(line(2))
+    (shown,) = logs(log_dir, "dev-server")
+    assert shown.endswith("dev server  line 2")
 
 
 def test_what_is_no_log_is_not_read(three: Path) -> None:
@@ -235,6 +304,13 @@ def test_who_cannot_be_answered_is_told_why(three: Path, tmp_path: Path) -> None
     assert (
         "no pool, entity or helper is named shipping; there are: agent, billing, billing-1" in unknown.stderr
     )
+    log_dir = three.rename(tmp_path / "elsewhere")
+    three.write_text("")
+    unreadable = command("logs", "-c", config)
+    assert unreadable.returncode == 1
+    assert f"cannot read {three}: Not a directory" in unreadable.stderr
+    three.unlink()
+    log_dir.rename(three)
     when = command("logs", "-c", config, "--since", "yesterday")
     assert when.returncode == 2
     assert "'yesterday' is neither a duration" in when.stderr
