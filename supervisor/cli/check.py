@@ -47,7 +47,7 @@ def _check_service(path: Path, config: "Config") -> None:
     from temporal_fleet.supervisor.cli import unit_files, unit_state
 
     service = unit_files.service_of(path)
-    if problems := unit_state.shortcomings(service, config):
+    if unit_state.is_run_by(service) and (problems := unit_state.shortcomings(service, config)):
         raise Problems(
             f"{path} holds, but its service {service.unit} does not suit it",
             problems,

@@ -1,8 +1,11 @@
 """`doctor`: what is wrong, or about to be, with this host, with a config and with the fleet that runs, and
 what to do about it. Puts together what is looked at; what is good or bad of it is judged in core."""
 
+import os
+import pwd
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +16,11 @@ import msgspec
 from temporal_fleet.protocol import blackbox
 from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
 from temporal_fleet.protocol.control import ExaminationReply, ExamineCluster
-from temporal_fleet.protocol.errors import PeerRubbish
+from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
 from temporal_fleet.protocol.examination import Examination
 from temporal_fleet.protocol.process import is_alive
 from temporal_fleet.protocol.report import PoolReport, StatusReport
-from temporal_fleet.protocol.rundir import SOCKET_PATH_LIMIT, RunDirectory, routing_id
+from temporal_fleet.protocol.rundir import RunDirectory, routing_id
 from temporal_fleet.supervisor import __version__
 from temporal_fleet.supervisor.cli import configuration
 from temporal_fleet.supervisor.cli.client import Supervisor, new_id
@@ -26,11 +29,12 @@ from temporal_fleet.supervisor.cli.human import count
 from temporal_fleet.supervisor.cli.place import Place, config_option, fleet_option, locate
 from temporal_fleet.supervisor.cli.presence import Absent, Forbidden, Presence, look
 from temporal_fleet.supervisor.core.cluster_health import cluster_findings
-from temporal_fleet.supervisor.core.findings import Finding, Level, ok, problem, worst_first
+from temporal_fleet.supervisor.core.findings import Finding, Level, ok, problem, unseen, worst_first
 from temporal_fleet.supervisor.core.fleet_health import Leftover, fleet_findings, leftover_findings
 from temporal_fleet.supervisor.core.host_health import Demand, host_findings
 
 if TYPE_CHECKING:
+    from temporal_fleet.supervisor.cli.unit_files import Service
     from temporal_fleet.supervisor.config.reader import Config
 
 _EXAMINED_WITHIN = 35.0
@@ -75,6 +79,8 @@ class _Known:
     findings: list[Finding] = field(default_factory=list)
     place: Place | None = None
     config: "Config | None" = None
+    service: "Service | None" = None
+    """Whose unit runs the config."""
     boxes: list[BlackBoxContents] = field(default_factory=list)
     report: StatusReport | None = None
     presence: Presence | None = None
@@ -88,9 +94,12 @@ def _all(ctx: click.Context) -> Iterator[Finding]:
         known.place = locate(ctx)
     except Failure as failure:
         known.findings.append(problem("config", failure.message, "; ".join(failure.remedies)))
+    except ProtocolMisuse as misuse:
+        remedy = "give [fleet] run_dir a shorter path; for `--fleet` set a shorter XDG_RUNTIME_DIR"
+        known.findings.append(problem("run_dir", str(misuse), remedy))
     if known.place is not None:
         # Before the fleet is asked: who was forked since is then no stray.
-        known.boxes = _boxes(known.place.run)
+        _read_boxes(known, known.place.run)
         _ask_fleet(known, known.place)
     _read_config(known)
     if known.examination is None:
@@ -140,6 +149,9 @@ def _read_config(known: _Known) -> None:
     from temporal_fleet.supervisor.cli import unit_files, unit_state
 
     service = unit_files.service_of(path)
+    if not unit_state.is_run_by(service):
+        return
+    known.service = service
     remedy = f"make it anew: temporal-fleet systemd install -c {path}"
     known.findings += [
         problem(f"unit {service.unit}", each, remedy)
@@ -193,32 +205,52 @@ def _of_fleet(known: _Known) -> Iterator[Finding]:
 
 
 def _of_host(known: _Known) -> Iterator[Finding]:
-    from temporal_fleet.supervisor.cli import host_look
+    from temporal_fleet.supervisor.cli import host_look, unit_state
 
-    report, config = known.report, known.config
-    disks = {"run_dir": known.place.run.path} if known.place is not None else {}
+    report, config, logs = known.report, known.config, 0
+    folders = {"run_dir": known.place.run.path} if known.place is not None else {}
     if config is not None:
-        disks["state_dir"] = config.fleet.state_dir
+        folders["state_dir"] = config.fleet.state_dir
         if config.fleet.log_dir is not None:
-            disks["log_dir"] = config.fleet.log_dir
+            folders["log_dir"] = config.fleet.log_dir
+        try:
+            logs = _logs_to_come(config)
+        except OSError as error:
+            yield _unseen("log_dir", error)
     host = host_look.look(
         supervisor=report.fleet.pid if report is not None else None,
         running=report.fleet.version if report is not None else None,
         entities={e.id: e.pid for e in report.entities if e.pid is not None} if report is not None else {},
-        disks=disks,
+        folders=folders,
+        is_ours=_is_ours(known),
+        open_files=unit_state.open_files(known.service.unit) if known.service is not None else None,
     )
     seen = known.examination
     is_told = seen is not None and seen.clock_ahead_s is not None
-    yield from host_findings(host, _demand(known), clock_is_told=is_told)
+    yield from host_findings(host, _demand(known, logs), clock_is_told=is_told)
 
 
-def _demand(known: _Known) -> Demand | None:
-    """What the config asks for; without one, what the fleet that runs does."""
-    if known.place is None:
-        return None
-    run, config, report = known.place.run, known.config, known.report
+def _is_ours(known: _Known) -> bool:
+    """Whether the fleet runs, or would run, as the user who asks."""
+    if isinstance(known.presence, Forbidden):
+        return False
+    me = os.geteuid()
+    if known.report is not None:
+        try:
+            return Path(f"/proc/{known.report.fleet.pid}").stat().st_uid == me
+        except FileNotFoundError:
+            return True
+    if known.service is None:
+        return True
+    from temporal_fleet.supervisor.cli import unit_state
+
+    return unit_state.user(known.service.unit) in (pwd.getpwuid(me).pw_name, str(me))
+
+
+def _demand(known: _Known, logs: int) -> Demand | None:
+    """What the config asks for; without one, what the fleet that runs does. `logs`: bytes yet to come."""
+    config, report = known.config, known.report
     running = 0 if report is None else sum(entity.pid is not None for entity in report.entities)
-    socket = max(len(bytes(path)) for path in (run.bus, run.control, run.events))
     if config is not None:
         entities = sum(pool.entities for pool in config.pools.values())
         memory, memory_by = _memory(config)
@@ -233,9 +265,7 @@ def _demand(known: _Known) -> Demand | None:
         memory=memory,
         memory_by=memory_by,
         blackbox=blackbox.SMALLEST,
-        logs=0 if config is None else _logs_to_come(config),
-        socket=socket,
-        socket_limit=SOCKET_PATH_LIMIT,
+        logs=logs,
     )
 
 
@@ -253,24 +283,45 @@ def _memory(config: "Config") -> tuple[int | None, str]:
 
 
 def _logs_to_come(config: "Config") -> int:
+    """Raises OSError where nobody knows what is there."""
     folder = config.fleet.log_dir
     if folder is None:
         return 0
     writers = sum(pool.entities + 1 for pool in config.pools.values()) + _HELPERS_THAT_LOG
     most = writers * config.fleet.log_size * (config.fleet.log_keep + 1)
-    there = sum(file.stat().st_size for file in folder.glob("**/*.log*") if file.is_file())
-    return max(0, most - there)
+    return max(0, most - sum(_sizes_of_logs(folder)))
 
 
-def _boxes(run: RunDirectory) -> list[BlackBoxContents]:
-    found = []
-    for path in sorted(run.entities.glob("*.blackbox")):
-        try:
-            found.append(read_blackbox(path))
-        except (OSError, PeerRubbish):
-            # Gone since, never completed, or not ours to read.
-            continue
-    return found
+def _sizes_of_logs(folder: Path) -> Iterator[int]:
+    for parent, _, names in os.walk(folder, onerror=_raise):
+        for name in names:
+            if ".log" in name:
+                # They are rotated meanwhile.
+                with suppress(FileNotFoundError):
+                    yield Path(parent, name).stat().st_size
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _read_boxes(known: _Known, run: RunDirectory) -> None:
+    try:
+        paths = sorted(path for path in run.entities.iterdir() if path.suffix == ".blackbox")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        known.findings.append(_unseen("black boxes", error))
+        return
+    for path in paths:
+        # Gone since, never completed, or not ours to read.
+        with suppress(OSError, PeerRubbish):
+            known.boxes.append(read_blackbox(path))
+
+
+def _unseen(what: str, error: OSError) -> Finding:
+    return unseen(what, f"{error.strerror}: {error.filename}")
 
 
 def _by_queue(report: StatusReport) -> dict[str, list[PoolReport]]:

@@ -16,7 +16,7 @@ import psutil
 
 from temporal_fleet.supervisor import __version__
 from temporal_fleet.supervisor.cli import control_group
-from temporal_fleet.supervisor.core.host_health import SUPERVISOR, Disk, Host, OpenFiles, Versions
+from temporal_fleet.supervisor.core.host_health import SUPERVISOR, Disk, Host, OpenFiles, Unseen, Versions
 
 _DISTRIBUTION = "temporal-fleet"
 _SDK = "temporalio"
@@ -29,23 +29,32 @@ _EXEMPT = (21, 24)
 
 
 def look(
-    *, supervisor: int | None, running: str | None, entities: Mapping[str, int], disks: Mapping[str, Path]
+    *,
+    supervisor: int | None,
+    running: str | None,
+    entities: Mapping[str, int],
+    folders: Mapping[str, Path],
+    is_ours: bool,
+    open_files: int | None,
 ) -> Host:
-    """`supervisor`: its PID, `running`: the version of its code; `entities`: the PIDs by their ids; `disks`:
-    folders by what they are for."""
+    """`supervisor`: its PID, `running`: the version of its code; `entities`: the PIDs by their ids; `folders`
+    by what they are for; `is_ours`: whether the fleet's user is the one who looks; `open_files`: the soft
+    limit that a supervisor would be given, where that is known."""
     memory = psutil.virtual_memory()
     processes = {**({SUPERVISOR: supervisor} if supervisor else {}), **entities}
+    disks = [_disk(purpose, path, is_ours=is_ours) for purpose, path in folders.items()]
     return Host(
         versions=_versions(running),
         processors=len(os.sched_getaffinity(0)),
         memory=memory.total,
         memory_available=memory.available,
         overcommit=_number(Path("/proc/sys/vm/overcommit_memory")),
-        open_files=_open_files_limit(supervisor or "self") or sys.maxsize,
-        tasks=None if _is_exempt() else _soft(resource.RLIMIT_NPROC),
+        open_files=_open_files_limit(supervisor) if supervisor else open_files or _open_files_limit("self"),
+        tasks=_soft(resource.RLIMIT_NPROC) if is_ours and not _is_exempt() else None,
         tasks_used=_tasks_of(os.getuid()),
         group=control_group.of_process(supervisor, memory.total),
-        disks=tuple(_disk(purpose, path) for purpose, path in disks.items()),
+        disks=tuple(each for each in disks if isinstance(each, Disk)),
+        unseen=tuple(each for each in disks if isinstance(each, Unseen)),
         processes=tuple(_open_files(processes)),
         clock_synchronised=_clock_synchronised(),
     )
@@ -77,31 +86,35 @@ def _open_files(processes: Mapping[str, int]) -> Iterable[OpenFiles]:
     for name, pid in processes.items():
         # Gone meanwhile, or another user's.
         with suppress(OSError):
-            limit = _open_files_limit(pid) or sys.maxsize
-            yield OpenFiles(name, len(os.listdir(f"/proc/{pid}/fd")), limit)  # noqa: PTH208 - counted only
+            opened = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - counted only
+            yield OpenFiles(name, opened, _open_files_limit(pid))
 
 
-def _open_files_limit(pid: int | str) -> int | None:
-    """The soft one, which everybody may read there. None: unlimited, or it is gone."""
+def _open_files_limit(pid: int | str) -> int:
+    """The soft one, which everybody may read there; sys.maxsize: unlimited, or it is gone."""
     for line in _lines(Path(f"/proc/{pid}/limits")):
         if line.startswith(_OPEN_FILES):
             soft = line.removeprefix(_OPEN_FILES).split()[0]
-            return int(soft) if soft.isdecimal() else None
-    return None
+            return int(soft) if soft.isdecimal() else sys.maxsize
+    return sys.maxsize
 
 
-def _disk(purpose: str, path: Path) -> Disk:
+def _disk(purpose: str, path: Path, *, is_ours: bool) -> Disk | Unseen:
     """Of the folder that is there, on the way up from one that is not there yet."""
-    folder = next((each for each in (path, *path.parents) if each.exists()), Path("/"))
-    found = os.statvfs(folder)
+    try:
+        folder = next((each for each in (path, *path.parents) if each.exists()), Path("/"))
+        found = os.statvfs(folder)
+        filesystem = _filesystem(folder)
+    except OSError as error:
+        return Unseen(purpose, f"{error.strerror}: {path}")
     return Disk(
         purpose=purpose,
         path=str(path),
-        filesystem=_filesystem(folder),
+        filesystem=filesystem,
         free=found.f_bavail * found.f_frsize,
         total=found.f_blocks * found.f_frsize,
         free_files=found.f_favail if found.f_files else None,
-        writable=os.access(folder, os.W_OK | os.X_OK),
+        writable=os.access(folder, os.W_OK | os.X_OK) if is_ours else None,
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -29,15 +30,30 @@ def job(unit: str) -> str:
     return listed[2] if len(listed) > 2 else ""
 
 
+def is_run_by(service: Service) -> bool:
+    """Whether the unit is there, and runs the service's config file."""
+    return f"TEMPORAL_FLEET_CONFIG={service.config}" in _property(service.unit, "Environment").split()
+
+
+def user(unit: str) -> str:
+    """The name of whom it runs as."""
+    return _property(unit, "User") or "root"
+
+
+def open_files(unit: str) -> int | None:
+    """The soft limit that its supervisor gets; sys.maxsize: none; None: nobody knows."""
+    told = _property(unit, "LimitNOFILESoft")
+    if told == "infinity":
+        return sys.maxsize
+    return int(told) if told.isdecimal() else None
+
+
 def shortcomings(service: Service, config: "Config") -> list[str]:
-    """What the unit as it is now does not allow for, though the config asks for it."""
+    """What the unit that runs it, as it is now, does not allow for, though the config asks for it."""
     return list(_shortcomings(service, config))
 
 
 def _shortcomings(service: Service, config: "Config") -> Iterator[str]:
-    if f"TEMPORAL_FLEET_CONFIG={service.config}" not in _property(service.unit, "Environment").split():
-        # No such unit, or it runs another file.
-        return
     needed, given = seconds_to_stop(config), stop_timeout(service.unit)
     if given is not None and given < needed:
         yield f"TimeoutStopSec={given:.0f} is less than its longest drain and what comes after it: {needed}"

@@ -35,6 +35,11 @@ def problem(what: str, figure: str, remedy: str) -> Finding:
     return Finding(Level.PROBLEM, what, figure, remedy)
 
 
+def unseen(what: str, reason: str) -> Finding:
+    """Of what this user may not look at, or that fails when it is looked at."""
+    return warning(what, f"could not be looked at: {reason}", "run it as the fleet's user")
+
+
 _WORST_FIRST = (Level.PROBLEM, Level.WARNING, Level.OK)
 
 

@@ -4,7 +4,7 @@ out; how they are got at is the command's matter."""
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from temporal_fleet.supervisor.core.findings import Finding, Level, judged, ok, problem, warning
+from temporal_fleet.supervisor.core.findings import Finding, Level, judged, ok, problem, unseen, warning
 from temporal_fleet.supervisor.core.sizes import size
 
 SUPERVISOR = "supervisor"
@@ -70,7 +70,17 @@ class Disk:
     total: int
     free_files: int | None
     """Inodes; None: there is no such limit."""
-    writable: bool
+    writable: bool | None
+    """By the fleet's user; None: that is another one than who looks."""
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What could not be looked at."""
+
+    what: str
+    """Such as the purpose of a disk."""
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -83,13 +93,15 @@ class Host:
     overcommit: int | None
     """vm.overcommit_memory."""
     open_files: int
-    """Soft limit of the supervisor, or, where none runs, of this process, from which it would have it."""
+    """Soft limit of the supervisor, or, where none runs, of its unit, or else of this process, from which it
+    would have it."""
     tasks: int | None
-    """Soft RLIMIT_NPROC; None: unlimited, or this user is not bound by it."""
+    """Soft RLIMIT_NPROC; None: unlimited, or this user is not bound by it, or is not the fleet's."""
     tasks_used: int
     """Of this user, the fleet's own included."""
     group: Group
     disks: tuple[Disk, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
     processes: tuple[OpenFiles, ...] = ()
     """Of the fleet, if it runs."""
     clock_synchronised: bool | None = None
@@ -112,9 +124,6 @@ class Demand:
     """Bytes of one black box."""
     logs: int = 0
     """Bytes of all log files in log_dir, at most."""
-    socket: int = 0
-    """Bytes of the longest path of a socket."""
-    socket_limit: int = 0
 
 
 def host_findings(host: Host, demand: Demand | None, *, clock_is_told: bool) -> Iterator[Finding]:
@@ -126,10 +135,9 @@ def host_findings(host: Host, demand: Demand | None, *, clock_is_told: bool) -> 
     yield from _group(host.group)
     yield from _memory(host, demand)
     yield from _disks(host.disks, demand)
+    yield from (unseen(each.what, each.reason) for each in host.unseen)
     if not clock_is_told:
         yield from _clock(host)
-    if demand is not None and demand.socket:
-        yield ok("socket paths", f"{demand.socket} of {demand.socket_limit} bytes")
 
 
 def _versions(versions: Versions) -> Iterator[Finding]:
@@ -246,7 +254,7 @@ def _disks(disks: tuple[Disk, ...], demand: Demand | None) -> Iterator[Finding]:
     for disk in disks:
         needed = 0 if demand is None else _needed(disk, demand)
         figure = f"{size(disk.free)} free of {size(disk.total)} on {disk.filesystem}, {disk.path}"
-        if not disk.writable:
+        if disk.writable is False:
             yield problem(disk.purpose, f"{disk.path} cannot be written", "chown it, or name another")
         elif disk.free < needed:
             yield problem(disk.purpose, f"{figure}; {size(needed)} needed", "free some, or name another")

@@ -1,17 +1,23 @@
 """`doctor` where no fleet runs: the host, the config, and what a dead fleet left."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from click.testing import CliRunner
 
 from temporal_fleet.protocol.blackbox import BlackBoxWriter
 from temporal_fleet.protocol.process import ProcessIdentity, boot_id
 from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.supervisor.cli.main import cli
 from tests.cli.command import Command, Result
 from tests.cli.wire import answers, entity, pool, report, stand_in
 from tests.conftest import free_port
+from tests.users import as_root, nobody, public_folder
 
 POOL = '[pools.orders]\nprogram = "shop"\ntask_queue = "q"\n'
 
@@ -87,3 +93,50 @@ def test_a_supervisor_of_another_version_is_not_asked_what_it_may_not_know(
     assert found["temporal-fleet"]["level"] == "warning"
     assert found["temporal-fleet"]["remedy"] == "temporal-fleet upgrade"
     assert f"no Cluster answers at 127.0.0.1:{port}" in found["Cluster"]["remedy"]
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """This process may enter and read what `nobody` may."""
+    os.seteuid(nobody().uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@as_root
+def test_what_one_may_not_look_at_is_told() -> None:
+    with public_folder() as folder:
+        config = folder / "fleet.toml"
+        places = {"run_dir": "run", "state_dir": "state/closed/of", "log_dir": "log"}
+        lines = [f'{key} = "{folder / place}"' for key, place in places.items()]
+        config.write_text("\n".join(["[fleet]", *lines, "[cluster.embedded]", POOL]))
+        for closed in ("run", "state/closed", "log/closed"):
+            (folder / closed).mkdir(parents=True)
+            (folder / closed).chmod(0o700)
+        look = ["doctor", "--json", "-c", str(config)]
+        # What is imported on the way may stand where others do not come to.
+        assert CliRunner().invoke(cli, look).exit_code == 0
+        with somebody_else():
+            done = CliRunner().invoke(cli, look)
+        assert done.exit_code == 1, done
+        found = {each["what"]: each for each in reversed(json.loads(done.stdout)["findings"])}
+    assert found["supervisor"]["level"] == "problem"
+    assert "you may not enter it" in found["supervisor"]["figure"]
+    for what, path in (("black boxes", "run"), ("state_dir", "state"), ("log_dir", "log/closed")):
+        assert found[what]["level"] == "warning", found
+        assert f"could not be looked at: Permission denied: {folder / path}" in found[what]["figure"]
+        assert found[what]["remedy"] == "run it as the fleet's user"
+    # Whose it is will have to write there; that is not who asks.
+    assert found["run_dir"]["level"] != "problem"
+
+
+def test_a_run_directory_whose_sockets_could_not_be_bound(command: Command, folder: Path) -> None:
+    (folder / "fleet.toml").write_text(f'[fleet]\nrun_dir = "/{"x" * 120}"\n[cluster.embedded]\n{POOL}')
+    result = command("doctor", "--json")
+    assert result.status == 1, result
+    found = findings(result)
+    assert found["run_dir"]["level"] == "problem"
+    assert "over the limit of 107" in found["run_dir"]["figure"]
+    assert found["memory"]["figure"]

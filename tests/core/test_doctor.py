@@ -25,6 +25,7 @@ from temporal_fleet.supervisor.core.host_health import (
     Group,
     Host,
     OpenFiles,
+    Unseen,
     Versions,
     host_findings,
 )
@@ -44,7 +45,7 @@ HOST = Host(
     tasks_used=100,
     group=Group("the control group shop"),
 )
-DEMAND = Demand(entities=10, blackbox=70_000, socket=40, socket_limit=107)
+DEMAND = Demand(entities=10, blackbox=70_000)
 DISK = Disk("run_dir", "/run/shop", "tmpfs", free=GIB, total=2 * GIB, free_files=10_000, writable=True)
 
 LOOK = Examination(
@@ -160,6 +161,13 @@ def test_a_supervisor_that_runs_is_judged_by_what_it_has_open() -> None:
 def test_a_clock_that_was_compared_with_the_clusters_needs_nobody_to_keep_it() -> None:
     host = replace(HOST, clock_synchronised=False)
     assert bad(host_findings(host, DEMAND, clock_is_told=True)) == []
+
+
+def test_what_is_for_another_user_to_write_is_not_judged_and_what_cannot_be_seen_is_told() -> None:
+    host = replace(HOST, disks=(replace(DISK, writable=None),))
+    assert bad(of_host(host)) == []
+    host = replace(host, unseen=(Unseen("state_dir", "Permission denied: /var/lib/shop"),))
+    assert bad(of_host(host)) == [(Level.WARNING, "state_dir")]
 
 
 def test_a_host_without_a_fleet_is_looked_at_too() -> None:
