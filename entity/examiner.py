@@ -1,7 +1,8 @@
 """One look at the Cluster for somebody who asks how it is: its version, its clock, Task Queues, dead Workers
 that it lists. Each part stands alone: what is refused, or comes too late, is told and spoils nothing else.
 
-Says what is there. What is good or bad of it is not judged here.
+Says what is there. What is good or bad of it is not judged here. Takes no turn of the agent's other requests:
+what is to be set free is not to wait for a look.
 """
 
 import asyncio
@@ -42,7 +43,10 @@ _KINDS = {
     "nexus": TaskQueueType.TASK_QUEUE_TYPE_NEXUS,
 }
 _SECONDS = 10.0
-"""For each part: someone waits for it."""
+"""For each part, and each request about a Task Queue: someone waits for it."""
+_QUEUES_SECONDS = 15.0
+"""For all Task Queues: what was not asked about by then is told to be so."""
+_QUEUES_AT_ONCE = 16
 _CLOCK_LOOKS = 50
 _CLOCK_PAUSE = 0.02
 _LONG_POLL = timedelta(seconds=70)
@@ -55,10 +59,10 @@ async def examine(order: Examine, cluster: Cluster) -> Examination:
     """Never raises what the Cluster, or the way there, makes."""
     nothing = Examination(address=cluster.address, namespace=cluster.namespace)
     try:
-        system: GetSystemInfoResponse = await cluster.ask(
+        system: GetSystemInfoResponse = await cluster.ask_at_once(
             lambda service: service.get_system_info(GetSystemInfoRequest(), timeout=PATIENCE)
         )
-        namespace: DescribeNamespaceResponse = await cluster.ask(
+        namespace: DescribeNamespaceResponse = await cluster.ask_at_once(
             lambda service: service.describe_namespace(
                 DescribeNamespaceRequest(namespace=cluster.namespace), timeout=PATIENCE
             )
@@ -90,24 +94,37 @@ async def examine(order: Examine, cluster: Cluster) -> Examination:
     )
 
 
-async def _in_time(part: Awaitable[T]) -> T | str:
+async def _in_time(part: Awaitable[T], seconds: float = _SECONDS) -> T | str:
     """What a part brings, or why it brings nothing."""
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(seconds):
             return await part
     except TimeoutError:
-        return f"it took more than {_SECONDS:.0f} s"
+        return f"it took more than {seconds:.0f} s"
     except (ClusterTrouble, Declined, RPCError, _Unanswered) as trouble:
         return str(trouble)
 
 
 async def _queues(cluster: Cluster, order: Examine) -> list[QueueLook]:
     polling = set(order.alive) - set(order.resting)
-    looks = (_queue(cluster, queue, kind, polling) for queue in order.task_queues for kind in _KINDS)
-    return await asyncio.gather(*looks)
+    turns = asyncio.Semaphore(_QUEUES_AT_ONCE)
+    until = asyncio.get_running_loop().time() + _QUEUES_SECONDS
+
+    async def look(task_queue: str, kind: str) -> QueueLook:
+        # Its own time begins with its turn.
+        async with turns:
+            left = until - asyncio.get_running_loop().time()
+            if left < 1:
+                problem = f"there was no time for it: the others took {_QUEUES_SECONDS:.0f} s"
+                return QueueLook(task_queue=task_queue, kind=kind, problem=problem)
+            return await _queue(cluster, task_queue, kind, polling, min(_SECONDS, left))
+
+    return await asyncio.gather(*(look(queue, kind) for queue in order.task_queues for kind in _KINDS))
 
 
-async def _queue(cluster: Cluster, task_queue: str, kind: str, polling: set[str]) -> QueueLook:
+async def _queue(
+    cluster: Cluster, task_queue: str, kind: str, polling: set[str], seconds: float
+) -> QueueLook:
     request = DescribeTaskQueueRequest(
         namespace=cluster.namespace,
         task_queue=TaskQueue(name=task_queue),
@@ -116,9 +133,11 @@ async def _queue(cluster: Cluster, task_queue: str, kind: str, polling: set[str]
     )
 
     async def describe() -> DescribeTaskQueueResponse:
-        return await cluster.ask(lambda service: service.describe_task_queue(request, timeout=PATIENCE))
+        return await cluster.ask_at_once(
+            lambda service: service.describe_task_queue(request, timeout=PATIENCE)
+        )
 
-    found = await _in_time(describe())
+    found = await _in_time(describe(), seconds)
     if isinstance(found, str):
         return QueueLook(task_queue=task_queue, kind=kind, problem=found)
     # Who polled stays listed for five minutes.
@@ -150,7 +169,7 @@ async def _clock(cluster: Cluster, task_queues: list[str]) -> _Clock:
     """The server keeps the time of each poll, and tells it: so we poll, where no task ever comes, and the
     time that it tells lies between two of ours. A sticky queue leaves nothing behind: it is forgotten.
 
-    Raises what `cluster.ask` does, and _Unanswered.
+    Raises what `cluster.ask_at_once` does, and _Unanswered.
     """
     if not task_queues:
         raise _Unanswered("there is no task queue to go by")
@@ -189,7 +208,7 @@ async def _keep_polling(cluster: Cluster, poll: PollWorkflowTaskQueueRequest) ->
 
 async def _last_access(cluster: Cluster, describe: DescribeTaskQueueRequest) -> float | None:
     """Seconds since the epoch, by the server's clock."""
-    found: DescribeTaskQueueResponse = await cluster.ask(
+    found: DescribeTaskQueueResponse = await cluster.ask_at_once(
         lambda service: service.describe_task_queue(describe, timeout=PATIENCE)
     )
     times = [poller.last_access_time.ToNanoseconds() for poller in found.pollers]
@@ -215,7 +234,7 @@ async def _dead_workers(cluster: Cluster, alive: set[str]) -> list[ListedWorker]
 
 
 async def _page(cluster: Cluster, request: ListWorkersRequest) -> ListWorkersResponse:
-    page: ListWorkersResponse = await cluster.ask(
+    page: ListWorkersResponse = await cluster.ask_at_once(
         lambda service: service.list_workers(request, timeout=PATIENCE)
     )
     return page
