@@ -157,7 +157,17 @@ class Agent:
         self._send(await find_closed(order, cluster))
 
     async def _examine(self, order: Examine, cluster: Cluster) -> None:
-        self._send(Examined(request=order.request, examination=await examine(order, cluster)))
+        hide = self._secrets.hide
+        found = await examine(order, cluster)
+        queues = [msgspec.structs.replace(queue, problem=hide(queue.problem)) for queue in found.queues]
+        shown = msgspec.structs.replace(
+            found,
+            problem=hide(found.problem),
+            clock_problem=hide(found.clock_problem),
+            workers_problem=hide(found.workers_problem),
+            queues=queues,
+        )
+        self._send(Examined(request=order.request, examination=shown))
 
     def _tell(self, state: ClusterState) -> None:
         state = msgspec.structs.replace(state, reason=self._secrets.hide(state.reason))

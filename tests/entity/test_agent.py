@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from temporal_fleet.protocol.helpers import ClusterState
+from temporal_fleet.protocol.helpers import ClusterState, Examine, Examined
+from temporal_fleet.protocol.secrets import HIDDEN
 from temporal_fleet.protocol.spec import ClusterSpec
 from tests.conftest import DevServer, end_process, free_port, start_dev_server
 from tests.entity.agents import AgentProcess
@@ -59,6 +60,18 @@ def test_it_reports_a_namespace_that_is_not_there_as_refused(watch: Watch, dev_s
     assert state.refused
     assert "absent" in state.reason
     assert state.namespace == "absent"
+
+
+def test_no_secret_is_in_what_it_tells_of_a_look(watch: Watch, dev_server: DevServer, tmp_path: Path) -> None:
+    """The key is what the reason names anyway."""
+    key = tmp_path / "key"
+    key.write_text(dev_server.address)
+    agent = watch(ClusterSpec(address=dev_server.address, api_key_file=str(key)))
+    assert HIDDEN in agent.next_state().reason
+    agent.tell(Examine(request="1", task_queues=["q"], alive=[], resting=[]))
+    problem = agent.next(Examined).examination.problem
+    assert HIDDEN in problem
+    assert dev_server.address not in problem
 
 
 def test_it_reports_an_outage_and_the_recovery(watch: Watch, tmp_path: Path) -> None:
