@@ -33,11 +33,12 @@ def page() -> str:
 
 def commands(group: click.Group = cli, words: str = "") -> Iterator[tuple[str, click.Command]]:
     """Every command that does something, and the words that name it after the program's."""
-    for name in group.list_commands(click.Context(group)):
-        command = group.commands[name]
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from commands(command, f"{words}{name} ")
-        elif not command.hidden:
+        elif command is not None and not command.hidden:
             yield f"{words}{name}", command
 
 
