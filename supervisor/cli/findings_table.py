@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from temporal_fleet.supervisor.cli.columns import GAP
+from temporal_fleet.supervisor.cli.human import printable
 from temporal_fleet.supervisor.core.findings import Finding, Level
 
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
@@ -19,5 +20,6 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     for title in ("what", "figure", "remedy"):
         table.add_column(title, overflow="fold")
     for each in findings:
-        table.add_row(Text(each.level.value, _COLOURS[each.level]), each.what, each.figure, each.remedy)
+        words = (Text(printable(word, "\n")) for word in (each.what, each.figure, each.remedy))
+        table.add_row(Text(each.level.value, _COLOURS[each.level]), *words)
     return table
