@@ -1,11 +1,10 @@
 """What the control group of a process allows it and has used: the unified hierarchy (cgroup v2), or the
 memory and pids controllers in hierarchies of their own (v1). What cannot be read is not known."""
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from temporal_fleet.supervisor.core.host_health import Group
+from temporal_fleet.supervisor.core.host_health import Group, Limit
 
 ROOT = Path("/sys/fs/cgroup")
 
@@ -20,24 +19,33 @@ def of_process(pid: int | None, memory: int) -> Group:
 
 
 def group(lines: Iterable[str], memory: int, root: Path) -> Group:
-    """`lines`: of /proc/PID/cgroup (cgroups(7)). The narrowest limit on the way up counts."""
+    """`lines`: of /proc/PID/cgroup (cgroups(7)). The limits of every group on the way up hold."""
     paths: dict[str, str] = {}
     for line in lines:
         _, controllers, path = line.split(":", 2)
         paths.update(dict.fromkeys(controllers.split(","), path))
     of_memory, of_pids = _folders("memory", paths, root), _folders("pids", paths, root)
-    memory_folder = _narrowest(of_memory, _MEMORY_LIMIT, memory)
-    pids_folder = _narrowest(of_pids, _PIDS_LIMIT, sys.maxsize)
     names = (Path(paths.get(controller, "/")).name for controller in ("", "memory", "pids"))
-    name = next(filter(None, names), "")
+    name = _called(next(filter(None, names), ""))
+    memory_limits = [
+        limit for limit in _limits(of_memory, _MEMORY_LIMIT, _memory_used, name) if limit.most < memory
+    ]
+    pids_limits = _limits(of_pids, _PIDS_LIMIT, lambda folder: _number(folder / "pids.current"), name)
     return Group(
-        name=f"the control group {name}" if name else "the root control group",
-        memory_max=None if memory_folder is None else _first(memory_folder, _MEMORY_LIMIT),
-        memory_used=None if memory_folder is None else _memory_used(memory_folder),
-        pids_max=None if pids_folder is None else _first(pids_folder, _PIDS_LIMIT),
-        pids_used=None if pids_folder is None else _number(pids_folder / "pids.current"),
+        name=name,
+        memory=min(memory_limits, key=_left, default=None),
+        memory_max=min((limit.most for limit in memory_limits), default=None),
+        pids=min(pids_limits, key=_left, default=None),
         oom_kills=_oom_kills(of_memory[0]),
     )
+
+
+def _called(name: str) -> str:
+    return f"the control group {name}" if name else "the root control group"
+
+
+def _left(limit: Limit) -> int:
+    return limit.most - limit.used
 
 
 def _folders(controller: str, paths: Mapping[str, str], root: Path) -> list[Path]:
@@ -52,10 +60,16 @@ def _folders(controller: str, paths: Mapping[str, str], root: Path) -> list[Path
     return [folder for folder in found if folder.is_dir()] or [root]
 
 
-def _narrowest(folders: Iterable[Path], files: tuple[str, ...], most: int) -> Path | None:
-    limits = [(limit, folder) for folder in folders if (limit := _first(folder, files)) is not None]
-    limit, folder = min(limits, key=lambda each: each[0], default=(most, None))
-    return folder if limit < most else None
+def _limits(
+    folders: Sequence[Path], files: tuple[str, ...], used: Callable[[Path], int | None], name: str
+) -> list[Limit]:
+    """From the group of that `name` on the way up, to the root."""
+    names = [name, *(_called(folder.name) for folder in folders[1:-1]), _called("")]
+    return [
+        Limit(called, most, used(folder) or 0)
+        for called, folder in zip(names, folders, strict=False)
+        if (most := _first(folder, files)) is not None
+    ]
 
 
 def _memory_used(folder: Path) -> int | None:

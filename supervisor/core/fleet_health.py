@@ -32,6 +32,7 @@ def fleet_findings(report: StatusReport) -> Iterator[Finding]:
     yield _state(report)
     yield from _pools(report)
     yield from _entities(report.entities)
+    yield from _polls(report)
     if report.recoveries_total:
         oldest = max((recovery.since_s for recovery in report.recoveries), default=0.0)
         reason = next((recovery.reason for recovery in report.recoveries if recovery.reason), "")
@@ -140,21 +141,6 @@ def _entities(entities: Sequence[EntityReport]) -> Iterator[Finding]:
             f"none from {_listed([entity.id for entity in silent])} for {longest:.0f} s",
             f"it hangs, and is killed after `hang`; see where: temporal-fleet dump {silent[0].id}",
         )
-    unpolling = [e for e in entities if e.state == "ready" and e.uptime_s > _YOUNG and e.pollers == 0]
-    busy = [entity for entity in unpolling if _is_busy(entity)]
-    idle = [entity for entity in unpolling if not _is_busy(entity)]
-    if busy:
-        yield warning(
-            "slots",
-            f"{_listed([entity.id for entity in busy])} polls no more: every slot is taken",
-            "more entities, or more slots in `worker`; by what, tells: temporal-fleet executions",
-        )
-    if idle:
-        yield problem(
-            "polling",
-            f"{_listed([entity.id for entity in idle])} ready, and without an open poll",
-            f"it is replaced after liveness.polling; see: temporal-fleet dump {idle[0].id}",
-        )
     full = [entity for entity in entities if entity.unrecorded]
     if full:
         yield warning(
@@ -168,6 +154,26 @@ def _entities(entities: Sequence[EntityReport]) -> Iterator[Finding]:
             "quiet",
             f"{_listed([entity.id for entity in quiet])} polls no more, and stays for a look",
             f"when you are done: temporal-fleet restart {quiet[0].id}",
+        )
+
+
+def _polls(report: StatusReport) -> Iterator[Finding]:
+    """One look: how long it has been so the supervisor knows. While the Cluster is away nobody polls."""
+    entities = report.entities
+    unpolling = [e for e in entities if e.state == "ready" and e.uptime_s > _YOUNG and e.pollers == 0]
+    busy = [entity for entity in unpolling if _is_busy(entity)]
+    idle = [entity for entity in unpolling if not _is_busy(entity)]
+    if busy:
+        yield warning(
+            "slots",
+            f"{_listed([entity.id for entity in busy])} polls no more: every slot is taken",
+            "more entities, or more slots in `worker`; by what, tells: temporal-fleet executions",
+        )
+    if idle and report.cluster.reachable:
+        yield warning(
+            "polling",
+            f"{_listed([entity.id for entity in idle])} ready, and without an open poll just now",
+            "look again; if it stays so it is replaced after liveness.polling, and its stacks are logged",
         )
 
 

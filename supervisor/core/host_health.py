@@ -46,15 +46,26 @@ class OpenFiles:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Of something that runs out in a control group."""
+
+    group: str
+    """Whose it is: the fleet's, or one in which that stands."""
+    most: int
+    used: int
+
+
+@dataclass(frozen=True)
 class Group:
     """The control group in which the fleet runs, or would. None: no such limit, or nobody knows."""
 
     name: str
+    memory: Limit | None = None
+    """The one that leaves the least. Used is without what the kernel gives back when it is asked for."""
     memory_max: int | None = None
-    memory_used: int | None = None
-    """Without what the kernel gives back when it is asked for."""
-    pids_max: int | None = None
-    pids_used: int | None = None
+    """The lowest limit, however much of it is used."""
+    pids: Limit | None = None
+    """The one that leaves the least."""
     oom_kills: int = 0
     """Since the group was made."""
 
@@ -189,17 +200,23 @@ def _open_files(host: Host, demand: Demand | None) -> Iterator[Finding]:
 
 def _tasks(host: Host, demand: Demand | None) -> Iterator[Finding]:
     more = _tasks_to_come(host, demand)
-    limits = [
-        (host.tasks, host.tasks_used, "processes of this user", "ulimit -u before `up`, LimitNPROC="),
-        (host.group.pids_max, host.group.pids_used or 0, f"processes in {host.group.name}", "TasksMax="),
-    ]
+    limits = []
+    if host.tasks is not None:
+        key = "ulimit -u before `up`, LimitNPROC= of the unit"
+        limits.append((host.tasks, host.tasks_used, "processes of this user", key))
+    if (pids := host.group.pids) is not None:
+        key = f"TasksMax= of {_owner(pids, host.group)}"
+        limits.append((pids.most, pids.used, f"processes in {pids.group}", key))
     for limit, used, what, key in limits:
-        if limit is None:
-            continue
         level = judged(used + more, limit)
         to_come = f", and some {more} to come" if more else ""
-        remedy = "" if level is Level.OK else f"raise the limit: {key} of the unit"
+        remedy = "" if level is Level.OK else f"raise the limit: {key}"
         yield Finding(level, what, f"{used}{to_come}, threads included, of {limit}", remedy)
+
+
+def _owner(limit: Limit, group: Group) -> str:
+    """Where it is raised."""
+    return "the unit" if limit.group == group.name else limit.group
 
 
 def _tasks_to_come(host: Host, demand: Demand | None) -> int:
@@ -215,12 +232,12 @@ def _group(group: Group) -> Iterator[Finding]:
             f"the kernel has killed {group.oom_kills} processes in {group.name}",
             "raise MemoryMax= of the unit, or give the pools memory.evict_above and memory.kill_above",
         )
-    if group.memory_max is None or group.memory_used is None:
+    if group.memory is None:
         return
-    level = judged(group.memory_used, group.memory_max, from_=0.9)
-    figure = f"{size(group.memory_used)} of {size(group.memory_max)}"
-    remedy = "" if level is Level.OK else "raise MemoryMax= of the unit, or run fewer entities"
-    yield Finding(level, f"memory of {group.name}", figure, remedy)
+    level = judged(group.memory.used, group.memory.most, from_=0.9)
+    figure = f"{size(group.memory.used)} of {size(group.memory.most)}"
+    remedy = f"raise MemoryMax= of {_owner(group.memory, group)}, or run fewer entities"
+    yield Finding(level, f"memory of {group.memory.group}", figure, "" if level is Level.OK else remedy)
 
 
 def _memory(host: Host, demand: Demand | None) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from temporal_fleet.supervisor.core.host_health import (
     Disk,
     Group,
     Host,
+    Limit,
     OpenFiles,
     Unseen,
     Versions,
@@ -31,6 +32,7 @@ from temporal_fleet.supervisor.core.host_health import (
 )
 
 GIB = 1 << 30
+OWN = "the control group shop"
 
 HOST = Host(
     versions=Versions(
@@ -100,12 +102,12 @@ def test_a_host_that_has_enough_is_well() -> None:
         ),
         (replace(HOST, tasks=150), DEMAND, (Level.PROBLEM, "processes of this user")),
         (
-            replace(HOST, group=Group("the control group shop", pids_max=110, pids_used=50)),
+            replace(HOST, group=Group("the control group shop", pids=Limit(OWN, 110, 50))),
             DEMAND,
             (Level.PROBLEM, "processes in the control group shop"),
         ),
         (
-            replace(HOST, group=Group("the control group shop", memory_max=GIB, memory_used=GIB - 1)),
+            replace(HOST, group=Group("the control group shop", memory=Limit(OWN, GIB, GIB - 1))),
             DEMAND,
             (Level.WARNING, "memory of the control group shop"),
         ),
@@ -142,6 +144,16 @@ def test_a_host_that_has_enough_is_well() -> None:
 )
 def test_what_a_host_lacks(host: Host, demand: Demand, expected: tuple[Level, str]) -> None:
     assert bad(of_host(host, demand)) == [expected]
+
+
+def test_the_limit_of_a_group_above_is_told_by_its_name_and_raised_there() -> None:
+    above = "the control group shops.slice"
+    group = Group(OWN, memory=Limit(above, GIB, GIB - 1), pids=Limit(above, 110, 109))
+    found = [each for each in of_host(replace(HOST, group=group)) if each.level is not Level.OK]
+    assert [(each.what, each.remedy) for each in found] == [
+        (f"processes in {above}", f"raise the limit: TasksMax= of {above}"),
+        (f"memory of {above}", f"raise MemoryMax= of {above}, or run fewer entities"),
+    ]
 
 
 def test_what_runs_already_has_its_processes_and_its_black_boxes() -> None:
@@ -336,7 +348,7 @@ def entity(state: str = "ready", **figures: object) -> EntityReport:
         (report(entity("failed", reason="crash loop")), [(Level.PROBLEM, "orders-1")]),
         (report(entity("backoff", reason="killed")), [(Level.WARNING, "orders-1")]),
         (report(entity(heartbeat_age_s=7.0)), [(Level.WARNING, "heartbeats")]),
-        (report(entity(pollers=0)), [(Level.PROBLEM, "polling")]),
+        (report(entity(pollers=0)), [(Level.WARNING, "polling")]),
         (report(entity(pollers=0, uptime_s=1.0)), []),
         (
             report(entity(pollers=0, activity_slots={"used": 5, "free": 0})),
@@ -344,7 +356,7 @@ def entity(state: str = "ready", **figures: object) -> EntityReport:
         ),
         (
             report(entity(pollers=0, activity_slots={"used": 4, "free": 1})),
-            [(Level.PROBLEM, "polling")],
+            [(Level.WARNING, "polling")],
         ),
         (report(entity(unrecorded=3)), [(Level.WARNING, "black boxes")]),
         (report(entity("quiet", pollers=0)), [(Level.WARNING, "quiet")]),
@@ -354,6 +366,12 @@ def entity(state: str = "ready", **figures: object) -> EntityReport:
 )
 def test_what_is_wrong_with_a_fleet(status: StatusReport, expected: list[tuple[Level, str]]) -> None:
     assert bad(fleet_findings(status)) == expected
+
+
+def test_that_nobody_polls_is_no_news_while_the_cluster_is_away() -> None:
+    status = report(entity(pollers=0))
+    away = msgspec.structs.replace(status.cluster, reachable=False, reason="no answer")
+    assert bad(fleet_findings(msgspec.structs.replace(status, cluster=away))) == []
 
 
 def test_recoveries_suspects_and_a_change_that_failed() -> None:
