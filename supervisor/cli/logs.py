@@ -120,12 +120,22 @@ def _source(place: Place, target: str | None, level: str, since: float | None, *
     must_exist("pool, entity or helper", [target] if target else [], known)
     if report.fleet.journal_unit:
         choice = Choice(level, since, target)
-        return Journal(report.fleet.journal_unit, report.fleet.journal_user, choice)
+        return journal_of(report.fleet.journal_unit, place, choice, user=report.fleet.journal_user)
     raise Failure(
         f"{report.fleet.name} (PID {report.fleet.pid}) logs to the streams that it was started with: a "
         "terminal, or a file of somebody else's",
         "look there, or set [fleet] log_dir and reload: temporal-fleet reload",
     )
+
+
+def journal_of(unit: str, place: Place, choice: Choice, *, user: bool) -> Journal:
+    chooses = choice.target is not None or choice.level != LEVELS[0]
+    if chooses and place.config is not None and _configured(place.config, "log_format") == "console":
+        say(
+            'lines in the journal tell neither entity nor level with [fleet] log_format = "console": a '
+            'TARGET and --level miss most of them; "auto" makes them JSON'
+        )
+    return Journal(unit, user, choice)
 
 
 def _of_dev_server(log_dir: Path | None, run_dir: Path) -> Path:
@@ -160,11 +170,15 @@ def _as_path(fleet: FleetReport) -> Path | None:
 
 
 def _log_dir(place: Place) -> Path | None:
-    """As the config file says now, where it can be read that far: `place` has read it."""
     assert place.config is not None
-    given = tomllib.loads(place.config.read_text(encoding="utf-8")).get("fleet")
-    folder = given.get("log_dir") if isinstance(given, dict) else None
+    folder = _configured(place.config, "log_dir")
     return place.config.absolute().parent / Path(folder).expanduser() if isinstance(folder, str) else None
+
+
+def _configured(config: Path, key: str) -> object:
+    """A key of [fleet] as the config file says it now, where it can be read that far: `place` has read it."""
+    given = tomllib.loads(config.read_text(encoding="utf-8")).get("fleet")
+    return given.get(key) if isinstance(given, dict) else None
 
 
 def _moment(text: str) -> float:

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.supervisor.cli.log_lines import Choice
+from temporal_fleet.supervisor.cli.logs import journal_of
+from temporal_fleet.supervisor.cli.place import Place
 from temporal_fleet.supervisor.shell.journal import JournalPlace, journal_place
 
 JOURNALD = Path("/lib/systemd/systemd-journald")
@@ -101,6 +105,22 @@ def test_lines_of_a_service_are_read_from_the_journal_and_followed() -> None:
     assert (errors, entity, pool) == (["second"], ["first"], ["second"])
     assert nothing == []
     assert followed == [["third"], ["third"]]
+
+
+def test_a_choice_among_lines_that_do_not_tell_is_said_to_miss_some(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "fleet.toml"
+    place = Place(name="shop", run=RunDirectory(tmp_path / "run"), config=config, words="")
+
+    def said(log_format: str, choice: Choice) -> str:
+        config.write_text(f'[fleet]\nlog_format = "{log_format}"\n')
+        journal_of("shop.service", place, choice, user=False)
+        return capsys.readouterr().err
+
+    assert "a TARGET and --level miss most" in said("console", Choice("error"))
+    assert "a TARGET and --level miss most" in said("console", Choice("debug", target="orders"))
+    assert said("console", Choice("debug")) == said("auto", Choice("error")) == ""
 
 
 def test_streams_that_are_not_the_journals_are_told_apart(tmp_path: Path) -> None:
