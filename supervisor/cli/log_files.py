@@ -54,7 +54,7 @@ class LogReader:
     """Of the logs in a folder that somebody wants to see; of the supervisor's, what it tells of them."""
 
     def __init__(
-        self, log_dir: Path, target: str | None, choice: Choice, *, is_followed: bool = True
+        self, log_dir: Path, target: str | None, choice: Choice, *, is_followed: bool = False
     ) -> None:
         """`is_followed`: whether `follow` comes after `last`, for which a file of each log stays open."""
         self._log_dir = log_dir
@@ -72,13 +72,17 @@ class LogReader:
         return iter(merged[len(merged) - min(number, len(merged)) :])
 
     def follow(self) -> Iterator[Line]:
-        """What comes after `last`, for ever. Raises OSError."""
-        while True:
-            added = [line for log in self._logs.values() for line in log.added()]
-            # A log that is new is read from its beginning.
-            added += [line for log in self._new_logs() for line in log.added()]
-            yield from sorted(added, key=_moment)
-            time.sleep(_LOOK_EVERY)
+        """What comes after `last`, until the iterator is closed. Raises OSError."""
+        try:
+            while True:
+                added = [line for log in self._logs.values() for line in log.added()]
+                # A log that is new is read from its beginning.
+                added += [line for log in self._new_logs() for line in log.added()]
+                yield from sorted(added, key=_moment)
+                time.sleep(_LOOK_EVERY)
+        finally:
+            for log in self._logs.values():
+                log.close()
 
     def _new_logs(self) -> list["_Log"]:
         new = {}
@@ -214,6 +218,10 @@ class _Log:
             if text.strip() and self._choice.takes(line):
                 read.append(line)
         return read
+
+    def close(self) -> None:
+        _close([tail.file for tail in self._tails])
+        self._tails.clear()
 
     def _turn_to_newer(self) -> None:
         """To the files that came after the newest that we read."""

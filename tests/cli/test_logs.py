@@ -28,16 +28,23 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-def log_dir(tmp_path: Path) -> Path:
+def log_dir(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "fleet.toml").write_text(
         '[fleet]\nname = "shop"\nrun_dir = "run"\nlog_dir = "logs"\n'
         '[pools.orders]\nprogram = "shop"\ntask_queue = "orders"\n'
     )
-    return tmp_path / "logs"
+    yield tmp_path / "logs"
+    while _written:
+        _written.pop().close()
+
+
+_written: list[LogFile] = []
 
 
 def log(log_dir: Path, name: str, size: int = 1000) -> LogFile:
-    return LogFile(LogFiles(folder=str(log_dir), size=size, keep=LINES), name, 2, str.encode)
+    file = LogFile(LogFiles(folder=str(log_dir), size=size, keep=LINES), name, 2, str.encode)
+    _written.append(file)
+    return file
 
 
 def line(number: int, level: str = "info", **more: str) -> bytes:
@@ -94,7 +101,7 @@ def test_the_last_lines_of_all_or_of_some_in_the_order_of_time(three: Path) -> N
 
 def test_of_an_entity_or_a_pool_the_supervisors_lines_are_shown_too(three: Path) -> None:
     supervisor = log(three, "supervisor")
-    reader = LogReader(three, "billing", Choice("info", since=MINUTE_1 + 62))
+    reader = LogReader(three, "billing", Choice("info", since=MINUTE_1 + 62), is_followed=True)
     assert list(reader.last(None)) == []
     for number, entity in enumerate(("billing-1", "orders-1"), 130):
         told = {"pool": entity[:-2], "entity": entity}
@@ -153,7 +160,7 @@ def test_what_follows_is_whole_over_any_number_of_rotations(log_dir: Path) -> No
     files = [log(log_dir, "orders-1"), log(log_dir, "orders-2", size=300)]
     for file in files:
         file.write(line(0))
-    reader = LogReader(log_dir, "orders", Choice("debug"))
+    reader = LogReader(log_dir, "orders", Choice("debug"), is_followed=True)
     assert [each.told["event"] for each in reader.last(10)] == ["line 0", "line 0"]
 
     def write() -> None:
@@ -195,7 +202,7 @@ def test_a_rotation_between_any_two_steps_of_who_follows_costs_no_line(
 
         return stepped
 
-    reader = LogReader(log_dir, "orders-1", Choice("debug"))
+    reader = LogReader(log_dir, "orders-1", Choice("debug"), is_followed=True)
     assert [each.told["event"] for each in reader.last(10)] == ["line 0"]
     monkeypatch.setattr(log_files, "_LOOK_EVERY", 0)
     monkeypatch.setattr(log_files, "_opened", between(log_files._opened))
@@ -208,7 +215,7 @@ def test_a_log_that_is_rotated_by_a_copy_or_taken_away_is_followed_on(log_dir: P
     file, other = log(log_dir, "orders-1"), log(log_dir, "orders-1")
     path = log_dir / "orders-1.log"
     file.write(line(0) + line(1))
-    reader = LogReader(log_dir, "orders-1", Choice("debug"))
+    reader = LogReader(log_dir, "orders-1", Choice("debug"), is_followed=True)
     assert len(list(reader.last(None))) == 2
     following = reader.follow()
     shutil.copy(path, former(path, 1))
@@ -227,7 +234,7 @@ def test_any_amount_since_a_moment_is_read_while_it_is_printed(log_dir: Path) ->
     file = log(log_dir, "orders-1", size=1 << 19)
     for number in range(3000):
         file.write(line(number, padding="x" * 1000))
-    reader = LogReader(log_dir, None, Choice("debug", since=MINUTE_1), is_followed=False)
+    reader = LogReader(log_dir, None, Choice("debug", since=MINUTE_1))
     tracemalloc.start()
     try:
         numbers = [int(each.told["event"].split()[1]) for each in reader.last(None)]
@@ -246,15 +253,16 @@ def test_a_last_line_without_an_end_is_shown_at_once_or_followed_until_it_is_who
     file.write(line(0) + b"killed in the mid")
     for arguments in (["-n", "5"], ["--since", "2026-01-01"]):
         assert logs(log_dir, *arguments)[-1].endswith("killed in the mid")
-    reader = LogReader(log_dir, None, Choice("debug"))
+    reader = LogReader(log_dir, None, Choice("debug"), is_followed=True)
     assert [each.told["event"] for each in reader.last(None)] == ["line 0"]
     file.write(b"dle\n")
     assert next(reader.follow()).told["event"] == "killed in the middle"
 
 
 def test_there_may_be_more_logs_than_a_process_opens_at_once(log_dir: Path) -> None:
+    log_dir.mkdir()
     for number in range(1, 101):
-        log(log_dir, f"orders-{number}").write(line(number))
+        (log_dir / f"orders-{number}.log").write_bytes(line(number))
     config = str(log_dir.parent / "fleet.toml")
 
     def allowed(limit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
