@@ -4,6 +4,7 @@ memory and pids controllers in hierarchies of their own (v1). What cannot be rea
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from temporal_fleet.supervisor.cli import kernel_files
 from temporal_fleet.supervisor.core.host_health import Group, Limit
 
 ROOT = Path("/sys/fs/cgroup")
@@ -15,7 +16,7 @@ _PIDS_LIMIT = ("pids.max",)
 
 def of_process(pid: int | None, memory: int) -> Group:
     """Of this process where there is none such. `memory`: bytes of the host, beyond which a limit is none."""
-    return group(_lines(Path(f"/proc/{pid or 'self'}/cgroup")), memory, ROOT)
+    return group(kernel_files.lines(Path(f"/proc/{pid or 'self'}/cgroup")), memory, ROOT)
 
 
 def group(lines: Iterable[str], memory: int, root: Path) -> Group:
@@ -30,7 +31,7 @@ def group(lines: Iterable[str], memory: int, root: Path) -> Group:
     memory_limits = [
         limit for limit in _limits(of_memory, _MEMORY_LIMIT, _memory_used, name) if limit.most < memory
     ]
-    pids_limits = _limits(of_pids, _PIDS_LIMIT, lambda folder: _number(folder / "pids.current"), name)
+    pids_limits = _limits(of_pids, _PIDS_LIMIT, _pids_used, name)
     return Group(
         name=name,
         memory=min(memory_limits, key=_left, default=None),
@@ -77,31 +78,21 @@ def _memory_used(folder: Path) -> int | None:
     used = _first(folder, _MEMORY_USED)
     if used is None:
         return None
-    stat = dict(line.split(maxsplit=1) for line in _lines(folder / "memory.stat"))
+    stat = dict(line.split(maxsplit=1) for line in kernel_files.lines(folder / "memory.stat"))
     return max(0, used - int(stat.get("total_inactive_file", stat.get("inactive_file", "0"))))
+
+
+def _pids_used(folder: Path) -> int | None:
+    return kernel_files.number(folder / "pids.current")
 
 
 def _oom_kills(folder: Path) -> int:
     """In the group and below it, since it was made."""
     files = ("memory.events", "memory.oom_control")
-    told = [line.split() for file in files for line in _lines(folder / file)]
+    told = [line.split() for file in files for line in kernel_files.lines(folder / file)]
     return next((int(words[1]) for words in told if words[0] == "oom_kill"), 0)
 
 
 def _first(folder: Path, files: tuple[str, ...]) -> int | None:
-    return next((number for file in files if (number := _number(folder / file)) is not None), None)
-
-
-def _number(file: Path) -> int | None:
-    """None too for `max`."""
-    try:
-        return int(file.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text().splitlines()
-    except OSError:
-        return []
+    found = (kernel_files.number(folder / file) for file in files)
+    return next((each for each in found if each is not None), None)

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from temporal_fleet.supervisor import __version__
-from temporal_fleet.supervisor.cli import control_group
+from temporal_fleet.supervisor.cli import control_group, kernel_files
 from temporal_fleet.supervisor.core.host_health import SUPERVISOR, Disk, Host, OpenFiles, Unseen, Versions
 
 _DISTRIBUTION = "temporal-fleet"
@@ -48,7 +48,7 @@ def look(
         processors=len(os.sched_getaffinity(0)),
         memory=memory.total,
         memory_available=memory.available,
-        overcommit=_number(Path("/proc/sys/vm/overcommit_memory")),
+        overcommit=kernel_files.number(Path("/proc/sys/vm/overcommit_memory")),
         open_files=_open_files_limit(supervisor) if supervisor else open_files or _open_files_limit("self"),
         tasks=_soft(resource.RLIMIT_NPROC) if is_ours and not _is_exempt() else None,
         tasks_used=_tasks_of(os.getuid()),
@@ -92,7 +92,7 @@ def _open_files(processes: Mapping[str, int]) -> Iterable[OpenFiles]:
 
 def _open_files_limit(pid: int | str) -> int:
     """The soft one, which everybody may read there; sys.maxsize: unlimited, or it is gone."""
-    for line in _lines(Path(f"/proc/{pid}/limits")):
+    for line in kernel_files.lines(Path(f"/proc/{pid}/limits")):
         if line.startswith(_OPEN_FILES):
             soft = line.removeprefix(_OPEN_FILES).split()[0]
             return int(soft) if soft.isdecimal() else sys.maxsize
@@ -122,7 +122,7 @@ def _filesystem(folder: Path) -> str:
     """Its type, as proc_pid_mountinfo(5) has it: the mount whose point is the longest above the folder."""
     real = folder.resolve()
     best, kind = -1, "an unknown file system"
-    for line in _lines(Path("/proc/self/mountinfo")):
+    for line in kernel_files.lines(Path("/proc/self/mountinfo")):
         mount, _, rest = line.partition(" - ")
         point = Path(mount.split()[4].encode().decode("unicode_escape"))
         if (real == point or point in real.parents) and len(point.parts) >= best:
@@ -140,7 +140,7 @@ def _tasks_of(uid: int) -> int:
 
 
 def _is_exempt() -> bool:
-    for line in _lines(Path("/proc/self/status")):
+    for line in kernel_files.lines(Path("/proc/self/status")):
         if line.startswith("CapEff:"):
             return any(int(line.split()[1], 16) >> number & 1 for number in _EXEMPT)
     return False
@@ -159,18 +159,3 @@ def _clock_synchronised() -> bool | None:
 def _soft(which: int) -> int | None:
     soft, _ = resource.getrlimit(which)
     return None if soft == resource.RLIM_INFINITY else soft
-
-
-def _number(file: Path) -> int | None:
-    """None too for `max`."""
-    try:
-        return int(file.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text().splitlines()
-    except OSError:
-        return []
