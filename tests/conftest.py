@@ -26,6 +26,11 @@ hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those first that have more time than others: begun last, one of them would end the run alone."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 @dataclass(frozen=True)
 class DevServer:
     """A real Temporal server of this test run."""
