@@ -226,6 +226,10 @@ def is_fork(process: psutil.Process) -> bool:
     return bool(re.search(ours, command_line(process)))
 
 
+def is_agent(process: psutil.Process) -> bool:
+    return bool(re.search(r"temporal_fleet\.entity\.agent|temporal-fleet: \S+ agent$", command_line(process)))
+
+
 def is_alive(process: psutil.Process) -> bool:
     """Whether it runs: an orphan's zombie, which only the host's init can reap, does not."""
     try:

@@ -15,7 +15,7 @@ from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.process import is_alive
 from temporal_fleet.protocol.report import StatusReport
 from tests.conftest import DevServer
-from tests.fleet import FleetUnderTest, command_line, is_fork
+from tests.fleet import FleetUnderTest, is_agent, is_fork
 from tests.waiting import wait_until
 
 _INTERVAL = 0.005
@@ -68,7 +68,7 @@ def fork_server(fleet: FleetUnderTest) -> psutil.Process:
 
 
 def agent(fleet: FleetUnderTest) -> psutil.Process:
-    (found,) = [process for process in fleet.remember_all() if command_line(process).endswith(" agent")]
+    (found,) = [process for process in fleet.remember_all() if is_agent(process)]
     return found
 
 

@@ -90,7 +90,7 @@ def test_the_agent_costs_no_entity_and_holds_up_no_stop(make: MakeFleet) -> None
 
 def test_an_entity_in_its_boot_is_killed_when_that_is_too_long(make: MakeFleet, gates: Gates) -> None:
     gates.close("boot")
-    fleet = make(program="gates", pool='boot = "2s"\nafter_fork = "gates:after_fork"').start()
+    fleet = make(program="gates", pool='boot = "6s"\nafter_fork = "gates:after_fork"').start()
     (first,) = wait_until(lambda: lives(fleet).get("orders-1"), what="it boots")
     os.kill(first, signal.SIGSTOP)
     with never_two_lives(fleet):

@@ -1,7 +1,6 @@
 """Real processes for the shell's tests, as bare children: the code under test waits for them, nobody else."""
 
 import os
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,17 +51,6 @@ def reap(children: Children) -> Ended:
 def pid_in(file: Path) -> int:
     """The PID that a script writes to a file."""
     return int(wait_until(lambda: file.read_text() if file.exists() else "", what=f"a PID in {file}"))
-
-
-@contextmanager
-def without_descriptors() -> Iterator[None]:
-    """No file can be opened meanwhile."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @contextmanager

@@ -26,7 +26,6 @@ from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory
 from temporal_fleet.supervisor.shell.suspects import SuspectsFile
 from tests.shell.conftest import Context
 from tests.shell.holdings import held_activity
-from tests.shell.processes import without_descriptors
 
 LIFE = EntityLife("orders-1", 3)
 KILLED = Ended(LIFE, 17, None, "SIGKILL")
@@ -80,10 +79,17 @@ def box(run: OwnedRunDirectory) -> BlackBoxWriter:
     return box
 
 
-def test_a_box_that_cannot_be_read_now_is_no_empty_one(performer: Performer, box: BlackBoxWriter) -> None:
+def test_a_box_that_cannot_be_read_now_is_no_empty_one(
+    performer: Performer, run: OwnedRunDirectory, box: BlackBoxWriter, tmp_path: Path
+) -> None:
     """The core has it recovered, by an agent that reads it again."""
-    with without_descriptors():
-        died = performer.died(KILLED, LIFE)
+    place = run.paths.blackbox(LIFE.entity, LIFE.incarnation)
+    aside = place.rename(tmp_path / "aside")
+    # A folder opens, and cannot be read.
+    place.mkdir()
+    died = performer.died(KILLED, LIFE)
+    place.rmdir()
+    aside.rename(place)
     assert died.estate == Estate(connected=True)
     again = performer.died(KILLED, LIFE)
     assert [activity.type for activity in again.estate.activities] == ["pay"]

@@ -16,7 +16,7 @@ import pytest
 from temporalio.client import Client
 
 from tests.conftest import DevServer
-from tests.fleet import PROGRAMS, FleetUnderTest, command_line, is_fork
+from tests.fleet import PROGRAMS, FleetUnderTest, is_agent, is_fork
 from tests.marks import MARK, nothing_left
 from tests.system.conftest import MakeFleet
 from tests.voyages import sail_on
@@ -146,7 +146,7 @@ class Operator:
         kinds = {
             "entity": [pid for pid in entities if pid is not None],
             "fork server": [process.pid for process in helpers if is_fork(process)],
-            "agent": [process.pid for process in helpers if command_line(process).endswith(" agent")],
+            "agent": [process.pid for process in helpers if is_agent(process)],
         }
         kind = next(self._victims)
         if not kinds[kind]:
