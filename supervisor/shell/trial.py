@@ -9,10 +9,11 @@ from pathlib import Path
 
 from temporal_fleet.supervisor import __version__
 from temporal_fleet.supervisor.cli import main as command
+from temporal_fleet.supervisor.cli import start
 from temporal_fleet.supervisor.config.reader import ConfigError, load
 from temporal_fleet.supervisor.shell import supervise
 
-_IMPORTED = command, supervise
+_IMPORTED = command, start, supervise
 """All that `up` needs: it is tried here."""
 
 
