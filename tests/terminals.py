@@ -95,7 +95,8 @@ def terminal(
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env={**environ, "TERM": "xterm-256color"},
+        # Which may say something else of its size than the terminal itself.
+        env={**environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
         start_new_session=True,
         # It is the terminal that sends SIGWINCH, to who is controlled by it.
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one Python thread

@@ -1,12 +1,13 @@
 """`top`: the fleet live on a whole screen, with keys that look around in it and act on it. Puts together what
 is heard, typed and painted."""
 
+import os
 import select
 import shlex
 import signal
 import sys
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -156,5 +157,9 @@ class _Top:
     def _paint(self) -> None:
         from temporal_fleet.supervisor.cli.top_screen import paint
 
+        # That of the terminal itself: who once exported COLUMNS and LINES did not mean every size from then
+        # on. Of a terminal that is gone the keyboard tells.
+        with suppress(OSError):
+            self._live.console.size = os.get_terminal_size(self._keyboard.fileno())
         width, height = self._live.console.size
         self._live.update(paint(self._picture(), self._view, width, height), refresh=True)
