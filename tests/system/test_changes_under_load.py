@@ -22,7 +22,7 @@ from tests.system.conftest import MakeFleet
 from tests.voyages import sail_on
 
 ENTITIES = 3
-UNDER_WAY = 6
+UNDER_WAY = 4
 """Voyages at a time."""
 
 Kind = TypeVar("Kind")
