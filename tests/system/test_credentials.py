@@ -63,6 +63,8 @@ async def test_rotated_certificates_are_taken_up_under_load_by_the_same_processe
             'server_ca = "ca.pem"\nclient_cert = "tls.pem"\nclient_key = "tls.key"\n',
         ).start()
         before = await asyncio.to_thread(fleet.wait_running)
+        # The agent may come later than the entities, and would have the new ones from the start.
+        await asyncio.to_thread(fleet.wait, lambda s: s.cluster.reachable, what="the agent is connected")
         enough = asyncio.Event()
 
         async def load() -> int:
@@ -116,6 +118,8 @@ def test_who_starts_after_a_rotation_has_the_new_ones_and_no_secret_is_in_a_comm
             pool='env = { SECRET = "what-the-pool-hides" }',
         ).start()
         before = fleet.wait_running()
+        # The agent may come later than the entities, and would have the new ones from the start.
+        fleet.wait(lambda s: s.cluster.reachable, what="the agent is connected")
         command_lines = [
             Path(f"/proc/{pid}/cmdline").read_bytes()
             for pid in (fleet.pid, *(process.pid for process in fleet.remember_all()))
