@@ -1,6 +1,7 @@
 """The service on a real systemd, as docs/administration.md makes it, and what may happen to it."""
 
 import asyncio
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -205,6 +206,18 @@ async def test_what_a_supervisor_leaves_that_is_killed_at_a_stop(
     service.machine.run("systemctl", "reset-failed", UNIT)
     await asyncio.to_thread(service.control, "start")
     assert await order.result() == "shipped"
+
+
+def test_logs_reads_the_journal(service: Service) -> None:
+    service.wait_running(2)
+
+    def told() -> list[dict[str, object]]:
+        command = ("temporal-fleet", "logs", "-c", CONFIG, "orders-1", "--json", "-n", "20")
+        return [json.loads(line) for line in service.machine.run(*command).stdout.splitlines()]
+
+    lines = wait_until(told, what="the journal has lines of orders-1")
+    assert {line["entity"] for line in lines} == {"orders-1"}
+    assert any("ready" in str(line["event"]) for line in lines)
 
 
 def test_the_page_to_its_end(administrator: Administrator, service: Service) -> None:
