@@ -27,7 +27,8 @@ _MAPS = Path("/proc/self/maps")
 async def find_sticky_queue(identity: str) -> str | None:
     """Look for the name that the Worker of this identity got, in slices between which the event loop turns.
 
-    None: there is no such Worker, or the kernel does not let a process read its memory.
+    None: there is no such Worker, or its memory cannot be read: the kernel does not let it, or there is no
+    descriptor to be had.
     """
     beginning = f"{identity}-".encode()
     length = len(beginning) + _DIGITS
@@ -40,7 +41,7 @@ async def find_sticky_queue(identity: str) -> str | None:
                 if name is not None:
                     return name
                 await asyncio.sleep(0)
-    except PermissionError:
+    except OSError:
         pass
     return None
 
