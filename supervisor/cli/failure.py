@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import click
 
-from temporal_fleet.supervisor.cli.human import listed
+from temporal_fleet.supervisor.core.names import listed
 
 
 class Failure(click.ClickException):

@@ -34,13 +34,6 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
-def listed(names: list[str], most: int = 6) -> str:
-    """`a, b and 3 more`."""
-    if len(names) <= most:
-        return ", ".join(names)
-    return f"{', '.join(names[:most])} and {len(names) - most} more"
-
-
 def printable(text: str, besides: str = "") -> str:
     """What others have said and named, so that nothing of it steers a terminal: `\\x1b` for an escape, and so
     on. `besides`: control characters that stay."""

@@ -18,11 +18,11 @@ from temporal_fleet.supervisor.cli import log_files
 from temporal_fleet.supervisor.cli.client import Supervisor
 from temporal_fleet.supervisor.cli.completion import targets
 from temporal_fleet.supervisor.cli.failure import Failure, must_exist, say
-from temporal_fleet.supervisor.cli.human import listed
 from temporal_fleet.supervisor.cli.journal import Journal
 from temporal_fleet.supervisor.cli.log_lines import Choice, Line, as_json, as_text
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
 from temporal_fleet.supervisor.config.units import UnitError, parse_duration
+from temporal_fleet.supervisor.core.names import listed
 
 _HELPERS = (SUPERVISOR, AGENT, FORK_SERVER, DEV_SERVER)
 

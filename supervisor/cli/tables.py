@@ -19,7 +19,8 @@ from temporal_fleet.protocol.report import (
 from temporal_fleet.protocol.rundir import routing_id
 from temporal_fleet.supervisor.cli.caches import no_room
 from temporal_fleet.supervisor.cli.columns import GAP, fitting
-from temporal_fleet.supervisor.cli.human import count, duration, listed, size
+from temporal_fleet.supervisor.cli.human import count, duration, size
+from temporal_fleet.supervisor.core.names import listed
 
 R = TypeVar("R")
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from temporal_fleet.protocol.report import EntityReport, PoolReport, StatusReport
 from temporal_fleet.supervisor.cli.client import Supervisor, SupervisorGone
 from temporal_fleet.supervisor.cli.failure import Interrupted, say
-from temporal_fleet.supervisor.cli.human import count, listed
+from temporal_fleet.supervisor.cli.human import count
+from temporal_fleet.supervisor.core.names import listed
 
 _ASK_EVERY = 0.3
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from temporal_fleet.protocol.report import EntityReport, StatusReport
 from temporal_fleet.supervisor.core.findings import Finding, ok, problem, warning
+from temporal_fleet.supervisor.core.names import listed
 
 _SILENT = 5.0
 """Seconds without a heartbeat, of which there is one a second, from which on that is worth a word."""
@@ -183,6 +184,4 @@ def _is_busy(entity: EntityReport) -> bool:
 
 
 def _listed(names: Sequence[str]) -> str:
-    if len(names) <= _MOST:
-        return ", ".join(names)
-    return f"{', '.join(names[:_MOST])} and {len(names) - _MOST} more"
+    return listed(names, _MOST)

@@ -16,10 +16,8 @@ from temporal_fleet.supervisor.core.fleet import (
     members,
 )
 from temporal_fleet.supervisor.core.moves import divide, moves
+from temporal_fleet.supervisor.core.names import listed
 from temporal_fleet.supervisor.core.sizes import mebibytes
-
-NAMED = 6
-"""Targets of one action that are named in a summary; more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class Plan:
         for step in self.steps:
             if step.action != "keep":
                 told.setdefault(step.action, []).append(step.target)
-        return ", ".join(f"{action} {_listed(targets)}" for action, targets in told.items())
+        return ", ".join(f"{action} {listed(targets)}" for action, targets in told.items())
 
 
 def plan(
@@ -165,16 +163,11 @@ def _is_older(entity: Entity, code: str) -> bool:
 def _code_changed(pool: Pool, edited: Sequence[str]) -> str:
     """With the names as they are within the pool's `path`."""
     names = [name.removeprefix(f"{pool.program.path}/") for name in edited]
-    return f"code changed: {_listed(names)}" if names else "code changed"
+    return f"code changed: {listed(names)}" if names else "code changed"
 
 
 def _present(places: Sequence[Entity]) -> list[Entity]:
     return [entity for entity in places if entity.standing is not Standing.RETIRED or entity.is_live]
-
-
-def _listed(targets: Sequence[str]) -> str:
-    named = ", ".join(targets[:NAMED])
-    return named if len(targets) <= NAMED else f"{named} and {len(targets) - NAMED} more"
 
 
 def _size(budget: int | None) -> str:

@@ -9,6 +9,7 @@ import pytest
 from temporal_fleet.protocol.report import ChangeReport, StatusReport
 from temporal_fleet.supervisor.cli import human
 from temporal_fleet.supervisor.cli.watch import Pending, Settled, progress_of
+from temporal_fleet.supervisor.core.names import listed
 from tests.cli.wire import entity, pool, report
 
 
@@ -45,7 +46,7 @@ def test_durations(seconds: float, words: str) -> None:
 
 
 def test_long_lists_are_cut() -> None:
-    assert human.listed([str(n) for n in range(9)], most=2) == "0, 1 and 7 more"
+    assert listed([str(n) for n in range(9)], most=2) == "0, 1 and 7 more"
 
 
 @pytest.mark.parametrize(
