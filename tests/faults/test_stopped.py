@@ -43,7 +43,7 @@ def test_an_entity_is_killed_and_replaced(make: MakeFleet) -> None:
 
 
 def test_the_fork_server_is_killed_with_what_it_would_have_forked(make: MakeFleet) -> None:
-    fleet = make(entities=3, pool='boot = "2s"').start()
+    fleet = make(entities=3, pool='boot = "6s"').start()
     fleet.wait_running()
     server = fork_server(fleet)
     with never_two_lives(fleet):

@@ -115,10 +115,10 @@ def test_a_version_that_hangs_at_boot_is_taken_back(make_fleet: MakeFleet, tmp_p
     fleet.edit(f'path = "{PROGRAMS}"', f'path = "{tmp_path}"')
     fleet.start()
     before = fleet.wait_running()
-    fleet.edit(GOOD, GOOD + '\nafter_fork = "sleeps:after_fork"\nboot = "3s"')
+    fleet.edit(GOOD, GOOD + '\nafter_fork = "sleeps:after_fork"\nboot = "6s"')
     failed = fleet.command("reload")
     assert failed.returncode == 1, failed.stderr
-    assert "reload failed: orders-3 was not ready 3 s after its first fork" in failed.stderr
+    assert "reload failed: orders-3 was not ready 6 s after its first fork" in failed.stderr
     assert pids(fleet.wait_running()) == pids(before)
 
 
