@@ -5,8 +5,8 @@ in those milliseconds, activities too, nobody has, and each would wait for its s
 is a best effort: a Cluster that is away ends it, and it never keeps an entity for longer than it has. How a
 Worker shuts down is in worker; what dead ones had in hand is the agent's matter.
 
-A Cluster that itself ends the polls of a Worker that shuts down (frontend.enableCancelWorkerPollsOnShutdown,
-server 1.32) is no cure: the core's stream ends before its pollers do all the same.
+Needed where the polls could not be ended before (last_polls). That a Cluster ends them while the core shuts
+down is no cure: the core's stream ends before its pollers do all the same.
 
 Not found: the task of an execution that this entity never had in its cache, and a standalone activity.
 """
@@ -14,10 +14,9 @@ Not found: the task of an execution that this entity never had in its cache, and
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import (
@@ -27,18 +26,14 @@ from temporalio.api.enums.v1 import (
 )
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo
 from temporalio.api.workflowservice.v1 import (
-    DescribeNamespaceRequest,
-    DescribeNamespaceResponse,
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
     RespondActivityTaskFailedByIdRequest,
 )
-from temporalio.client import Client
-from temporalio.service import RPCError, WorkflowService
 
-from temporal_fleet.entity.cluster import Declined, judged
-from temporal_fleet.entity.connection import Endpoint
+from temporal_fleet.entity.cluster import Declined
 from temporal_fleet.entity.grace import shutdown_failure
+from temporal_fleet.entity.own_cluster import OwnCluster
 from temporal_fleet.entity.persistence import Persistence, Pointless
 from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.tally import Tally
@@ -47,8 +42,6 @@ from temporal_fleet.entity.unread_activities import recently_active
 from temporal_fleet.protocol.holdings import ExecutionState
 from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.protocol.spec import EntitySpec
-
-R = TypeVar("R")
 
 _ASKED = 1000
 """Executions at most, the most recently active."""
@@ -75,38 +68,6 @@ _AT_ONCE_RETRIED = 1
 _logger = logging.getLogger(__name__)
 
 
-class _OwnCluster:
-    """The entity's own connection, for short requests."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._namespace_id = ""
-        self._where = Endpoint(client.service_client.config.target_host, client.namespace)
-
-    @property
-    def identity(self) -> str:
-        return self._client.identity
-
-    @property
-    def namespace(self) -> str:
-        return self._client.namespace
-
-    async def namespace_id(self) -> str:
-        if not self._namespace_id:
-            request = DescribeNamespaceRequest(namespace=self.namespace)
-            described: DescribeNamespaceResponse = await self.ask(
-                lambda service: service.describe_namespace(request, timeout=_PATIENCE)
-            )
-            self._namespace_id = described.namespace_info.id
-        return self._namespace_id
-
-    async def ask(self, request: Callable[[WorkflowService], Awaitable[R]]) -> R:
-        try:
-            return await request(self._client.workflow_service)
-        except RPCError as error:
-            raise judged(error, self._where) from error
-
-
 @dataclass(frozen=True)
 class _LookedAt:
     workflow_id: str
@@ -129,15 +90,15 @@ class _Suspect:
 class DroppedTasks:
     """Of one Worker, around its shutdown. For its event loop."""
 
-    def __init__(self, client: Client, recorder: Recorder, spec: EntitySpec) -> None:
-        self._cluster = _OwnCluster(client)
+    def __init__(self, cluster: OwnCluster, recorder: Recorder, spec: EntitySpec) -> None:
+        self._cluster = cluster
         self._persistence = Persistence(self._cluster, self._say_away)
         self._tally = Tally()
         self._tasks = TasksInHand(
             self._cluster,
             self._persistence,
             self._tally,
-            identity=client.identity,
+            identity=cluster.identity,
             until=_ONCE,
             fits=self._stayed,
         )
@@ -149,9 +110,9 @@ class DroppedTasks:
         self._began = self._ended = 0.0
         self._search: asyncio.Task[None] | None = None
 
-    def shutdown_began(self, *, polls_workflows: bool) -> None:
-        """The Worker is about to stop to poll. Look once it has."""
-        self._began = time.time()
+    def shutdown_began(self, *, since: float, polls_workflows: bool) -> None:
+        """The Worker is about to stop to poll, and may have lost tasks by it since then. Look once it has."""
+        self._began = since
         self._search = asyncio.create_task(self._find(polls_workflows=polls_workflows))
 
     async def finish(self, within: float) -> None:

@@ -287,7 +287,7 @@ class _Life:
             self._link.ready()
             self._beat()
             if worker.has_sticky_queue:
-                self._run_errand(self._learn_sticky_queue(worker.identity))
+                self._run_errand(self._learn_sticky_queue(worker))
             await _first(running, self._quieted, self._leaving)
         polling.cancel()
         if self._quieted.done() and not running.done() and not self._leaving.done():
@@ -298,14 +298,15 @@ class _Life:
             self._loop.call_later(self._spec.drain + _CANCELLATION_GRACE, self._overdue)
         await running
 
-    async def _learn_sticky_queue(self, identity: str) -> None:
-        name = await find_sticky_queue(identity)
+    async def _learn_sticky_queue(self, worker: EntityWorker) -> None:
+        name = await find_sticky_queue(worker.identity)
         if name is None:
             self._log.warning(
                 "the name of its sticky queue is not known: after its death what comes for its executions "
                 "may wait for the sticky time-out; please report this"
             )
         else:
+            worker.sticky_queue = name
             self._box.write_sticky_queue(name)
 
     async def _be_quiet(self, worker: EntityWorker, running: asyncio.Task[None]) -> None:

@@ -16,6 +16,8 @@ from temporalio.worker import Worker
 
 from temporal_fleet.entity.dropped import DroppedTasks
 from temporal_fleet.entity.grace import NEVER_ENDING, Grace
+from temporal_fleet.entity.last_polls import LastPolls
+from temporal_fleet.entity.own_cluster import OwnCluster
 from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.references import ProgramError
 from temporal_fleet.entity.vitals import Vitals
@@ -66,10 +68,14 @@ class EntityWorker:
             ) from error
         self.identity = client.identity
         """What the Cluster knows it by."""
+        self.sticky_queue = ""
+        """Its name, once it is known."""
         self.recorder = recorder
         recorder.install(self._worker)
         self._grace = Grace(self._worker, spec.drain)
-        self._dropped = DroppedTasks(client, recorder, spec)
+        cluster = OwnCluster(client)
+        self._last_polls = LastPolls(cluster, recorder, vitals, spec.program.task_queue)
+        self._dropped = DroppedTasks(cluster, recorder, spec)
         self._drain = spec.drain
         self._leaves_by = inf
         self._vitals = vitals
@@ -137,8 +143,15 @@ class EntityWorker:
 
     def _shut_down(self) -> None:
         if self._shutdown is None:
-            self._dropped.shutdown_began(polls_workflows="workflow_task" in self._poller_types())
-            self._shutdown = asyncio.create_task(self._worker.shutdown())
+            self._shutdown = asyncio.create_task(self._end())
+
+    async def _end(self) -> None:
+        began = time.time()
+        # One that does not poll yet has no polls to end.
+        if not self._polled or not await self._last_polls.end(self.sticky_queue):
+            polls_workflows = "workflow_task" in self._poller_types()
+            self._dropped.shutdown_began(since=began, polls_workflows=polls_workflows)
+        await self._worker.shutdown()
 
     def _poller_types(self) -> frozenset[str]:
         # Of the configuration in use: plugins add workflows and activities of their own.

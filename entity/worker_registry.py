@@ -1,4 +1,5 @@
-"""The Cluster's list of Workers: take a dead one off it, which would stand there as running for minutes."""
+"""The Cluster's list of Workers: how to ask for those of one identity, and how a dead one gets off it, which
+would stand there as running for minutes."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -28,7 +29,7 @@ async def report_dead_worker(
     cluster: Cluster, persistence: Persistence, identity: str, *, died_at: float, until: float
 ) -> bool:
     """Whether it stood there. Raises Declined (a Cluster that keeps no such list), NotAllowed, Pointless."""
-    request = ListWorkersRequest(namespace=cluster.namespace, query=f'WorkerIdentity = "{_quoted(identity)}"')
+    request = workers_of(identity, cluster.namespace)
     listed: ListWorkersResponse = await persistence.attempt(
         lambda: _ask(cluster, lambda service: service.list_workers(request, timeout=PATIENCE)), until
     )
@@ -68,5 +69,7 @@ async def _ask(cluster: Cluster, request: Callable[[WorkflowService], Awaitable[
         raise NotAllowed(refused.reason) from refused
 
 
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+def workers_of(identity: str, namespace: str) -> ListWorkersRequest:
+    """The request that lists them."""
+    quoted = identity.replace("\\", "\\\\").replace('"', '\\"')
+    return ListWorkersRequest(namespace=namespace, query=f'WorkerIdentity = "{quoted}"')

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from temporal_fleet.supervisor.shell.dev_server import DYNAMIC_CONFIG
 from tests.waiting import wait_until
 
 # A run in the background of a script is born deaf to Ctrl-C, and so would be the commands under test.
@@ -59,15 +60,18 @@ def accepts(address: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def start_dev_server(port: int, log: Path, *more: str) -> subprocess.Popen[bytes]:
-    """Start the dev server, with `more` arguments, and wait until it answers. The caller ends it."""
+def start_dev_server(
+    port: int, log: Path, *, settings: Sequence[str] = DYNAMIC_CONFIG
+) -> subprocess.Popen[bytes]:
+    """Start the dev server, by default with the settings of an embedded one, and wait until it answers. The
+    caller ends it."""
     with log.open("ab") as output:
         server = subprocess.Popen(
             [
                 *(temporal_command(), "server", "start-dev", "--headless", "--ip", "127.0.0.1"),
                 *("--port", str(port), "--log-level", "warn"),
                 *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"),
-                *more,
+                *(word for setting in settings for word in ("--dynamic-config-value", setting)),
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -24,10 +24,19 @@ class DevServerImpossible(Exception):
     """It cannot be started as configured. The message says why and what to do."""
 
 
-TIMER_SHIFT = 'history.timerProcessorMaxTimeShift="50ms"'
-"""A Cluster that fired a timer puts others of the same history shard off by up to so long, to allow for
-clocks that differ: by default a second, and the dev server has one shard and one clock. The next attempt of
-an activity is such a timer."""
+DYNAMIC_CONFIG = (
+    # A Cluster that fired a timer puts others of the same history shard off by up to so long, to allow for
+    # clocks that differ: by default a second, and the dev server has one shard and one clock. The next
+    # attempt of an activity is such a timer.
+    'history.timerProcessorMaxTimeShift="50ms"',
+    # A Worker that shuts down has its polls ended, and gets no task that it would drop. The default is no.
+    "frontend.enableCancelWorkerPollsOnShutdown=true",
+    # One server has no load to divide, and a poll that one partition passed on to another, when it is ended,
+    # loses what the other hands out.
+    "matching.numTaskqueueReadPartitions=1",
+    "matching.numTaskqueueWritePartitions=1",
+)
+"""What the embedded Cluster is told beyond its defaults."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,8 @@ class DevServerProcess:
             # The server's default journal is less than half as fast; WAL with NORMAL survives a SIGKILL.
             command += ["--db-filename", str(plan.database)]
             command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
-        command += ["--dynamic-config-value", TIMER_SHIFT]
+        for setting in DYNAMIC_CONFIG:
+            command += ["--dynamic-config-value", setting]
         try:
             self._popen = subprocess.Popen(
                 command,

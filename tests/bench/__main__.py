@@ -14,7 +14,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from temporal_fleet.supervisor.shell.dev_server import TIMER_SHIFT
 from tests.bench.activations import measure_activations
 from tests.bench.fleets import bench_fleet
 from tests.bench.handovers import measure_handovers
@@ -69,8 +68,7 @@ def main() -> None:
 @contextmanager
 def _cluster(folder: Path) -> Iterator[str]:
     port = free_port()
-    # As the supervisor starts its embedded one: a timer that another put off would be measured as ours.
-    server = start_dev_server(port, folder / "dev-server.log", "--dynamic-config-value", TIMER_SHIFT)
+    server = start_dev_server(port, folder / "dev-server.log")
     try:
         yield f"127.0.0.1:{port}"
     finally:

@@ -63,6 +63,7 @@ async def test_an_entity_that_drains_takes_nothing_more(
     wait_for_activity(fleet)
     replace(fleet)
     fleet.wait(is_state("orders-1", "draining"), what="it drains")
+    fleet.wait(lambda _: fleet.entity("orders-1").pollers == 0, what="its polls have ended")
     errands = [
         await client.start_workflow(
             "Errand", args=["ship", 0.0], id=f"{task_queue}-{n}", task_queue=task_queue

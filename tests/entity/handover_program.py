@@ -1,4 +1,4 @@
-"""A Worker Program for the test of what is dropped: updates, with and without an activity."""
+"""A Worker Program for the tests of handovers: updates, with and without an activity."""
 
 from datetime import timedelta
 

@@ -1,0 +1,49 @@
+"""A Cluster that ends the polls of who shuts down loses no task to an entity that leaves."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client
+
+from tests.conftest import DevServer
+from tests.entity.handovers import all_cached, two_lives, updates
+from tests.entity.lives import Bus
+
+_DRAINS = 8
+
+
+def _was_lost(event: HistoryEvent) -> bool:
+    """Whether it tells of a task that was handed out, and that nobody did."""
+    timed_out = event.workflow_task_timed_out_event_attributes.timeout_type
+    return (
+        timed_out == TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
+        or event.activity_task_started_event_attributes.attempt > 1
+        or event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
+    )
+
+
+@pytest.mark.parametrize("quiet", [False, True], ids=["drain", "quiet"])
+async def test_no_task_is_lost_to_who_leaves(
+    subreaper: None,
+    bus: Bus,
+    run_dir: Path,
+    dev_server: DevServer,
+    task_queue: str,
+    tmp_path: Path,
+    quiet: bool,
+) -> None:
+    client = await Client.connect(dev_server.address)
+    with two_lives(bus, run_dir, dev_server.address, task_queue, tmp_path / "log") as lives:
+        async with updates(client, task_queue) as answered:
+            for _ in range(_DRAINS):
+                await all_cached(answered)
+                await asyncio.to_thread(lives.replace_oldest, quiet=quiet)
+        assert "did not end its polls" not in lives.log()
+        # What is looked for and set free afterwards was lost before.
+        assert "set free" not in lives.log()
+        for handle in answered:
+            lost = [event async for event in handle.fetch_history_events() if _was_lost(event)]
+            assert not lost, f"{handle.id}: {lost}"
