@@ -340,7 +340,7 @@ class _Life:
         converter = connection.load_data_converter(spec.cluster.data_converter)
         client = await connect(self._where, data_converter=converter)
         arguments = await worker_arguments(self._loaded, spec.program, client, self._executions)
-        recorder = Recorder(self._box, self._executions)
+        recorder = Recorder(self._box, self._executions, self._empty_buffer)
         self._worker = EntityWorker(spec, arguments, client, self._vitals, recorder)
         credentials = Credentials(spec.cluster, self._where, client, connect, self._worker.reconnected)
         self._run_errand(credentials.watch(self._credentials_tried))
@@ -373,6 +373,11 @@ class _Life:
                 self._tidy()
                 # Beats that a stall swallowed are not made up for.
                 next_beat = self._loop.time() + _HEARTBEAT_INTERVAL
+
+    def _empty_buffer(self) -> None:
+        """Before a burst of tasks fills it, between two beats of the pulse: once it is full, the SDK loses
+        the beginning of a series, and with it all that comes together with the rest of it."""
+        self._vitals.drain()
 
     def _tidy(self) -> None:
         try:

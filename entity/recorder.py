@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ _EVICTION = -1
 
 _OF_LATE = 5.0
 """Seconds for which a taken activity is remembered, whatever became of it."""
+
+_SO_MANY = 32
+"""Tasks between two times that others are told how busy it is."""
 
 _Attempt = tuple[str, str, int]
 """Run id, activity id, and which attempt."""
@@ -44,11 +48,15 @@ class Recorder:
     """Follows each task from the SDK's poll until the Cluster acknowledged its completion. For the Worker's
     event loop alone."""
 
-    def __init__(self, box: BlackBoxWriter, executions: Executions) -> None:
+    def __init__(
+        self, box: BlackBoxWriter, executions: Executions, busy: Callable[[], None] = lambda: None
+    ) -> None:
+        """`busy` is called with every so many tasks, whatever the time."""
         self.tasks = 0
         """Workflow, activity and Nexus tasks taken; the queries among them, and no local activities."""
         self._box = box
         self._executions = executions
+        self._busy = busy
         self._activities: dict[bytes, _Activity] = {}
         self._taken_of_late: deque[tuple[float, _Attempt]] = deque()
         # By run id: the number of the activation in hand, and since when its code runs (monotonic). Two plain
@@ -92,6 +100,8 @@ class Recorder:
         if not task.HasField("start") or task.start.is_local:
             return
         self.tasks += 1
+        if not self.tasks % _SO_MANY:
+            self._busy()
         start = task.start
         execution = start.workflow_execution
         since = time.time()
@@ -152,7 +162,9 @@ class Recorder:
         if kind == "remove_from_cache":
             self._evicting[run_id] = time.monotonic()
             return
-        self._activations[run_id] = next(self._numbers)
+        self._activations[run_id] = number = next(self._numbers)
+        if not number % _SO_MANY:
+            self._busy()
         self._running_since[run_id] = time.monotonic()
         self._executions.taken(activation)
         replayed = activation.is_replaying and kind != "query_workflow"
