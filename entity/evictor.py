@@ -25,7 +25,8 @@ _AT_ONCE = 64
 _TURNOVER = 100
 """Executions that the SDK evicts by itself, the cache being full, before their memory is seen to; a cache
 that is larger has to turn over once."""
-_TIDY_PAUSE = 10.0
+_TIDY_PAUSE = 2.0
+"""Seconds, in which a cache that is too small for what comes piles its rubbish up."""
 _TIDY_SHARE = 0.02
 """Of the time, at most, goes into it."""
 
@@ -94,7 +95,6 @@ class Evictor:
             if not self._tidying.done():
                 return
             last, self._tidying = self._tidying, None
-            self._tidy_again_at = now + _TIDY_PAUSE
             self._tidy_again_at = now + max(_TIDY_PAUSE, last.result() / _TIDY_SHARE)
         fresh = self._executions.evictions - self._evictions_seen_to
         if fresh < max(_TURNOVER, self._executions.cached) or now < self._tidy_again_at:
