@@ -32,7 +32,7 @@ _SILENCE = 0.1
 """Seconds in which nothing came: what the Cluster had matched by then it has handed over."""
 _AT_MOST = 2.0
 """Seconds for all of it."""
-_LOOK = 0.02
+_LOOK = 0.005
 
 _logger = logging.getLogger(__name__)
 
@@ -54,9 +54,14 @@ class LastPolls:
                 key = await self._worker_instance_key() if await self._cluster.ends_polls() else None
                 if key is None:
                     return False
-                await self._end(key, sticky_queue)
-                await self._silence()
-                return await self._partitions() == 1
+                nothing_is_lost = await self._partitions() == 1
+                emptying = asyncio.create_task(self._empty_buffer())
+                try:
+                    await self._end(key, sticky_queue)
+                    await self._silence()
+                finally:
+                    emptying.cancel()
+                return nothing_is_lost
         # A Cluster that is away or slow, or one that cannot tell.
         except (Declined, ClusterTrouble, TimeoutError) as error:
             _logger.info("the Cluster did not end its polls: %s", error or "in time")
@@ -99,10 +104,14 @@ class LastPolls:
         tasks, since = self._recorder.tasks, time.monotonic()
         while time.monotonic() - since < _SILENCE:
             await asyncio.sleep(_LOOK)
-            # The core polls anew as fast as it is refused, and each poll fills the buffer of its metrics.
-            self._vitals.drain()
             if self._recorder.tasks != tasks:
                 tasks, since = self._recorder.tasks, time.monotonic()
+
+    async def _empty_buffer(self) -> None:
+        """The core polls anew as fast as it is refused, and tells its metrics of each poll."""
+        while True:
+            self._vitals.drain()
+            await asyncio.sleep(_LOOK)
 
     async def _partitions(self) -> int:
         request = ListTaskQueuePartitionsRequest(

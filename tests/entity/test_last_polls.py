@@ -12,7 +12,7 @@ from tests.conftest import DevServer
 from tests.entity.handovers import all_cached, two_lives, updates
 from tests.entity.lives import Bus
 
-_DRAINS = 8
+_DRAINS = 4
 
 
 def _was_lost(event: HistoryEvent) -> bool:

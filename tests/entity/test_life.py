@@ -382,8 +382,13 @@ def test_a_hanging_entity_still_writes_its_stacks(
     bus.ready(life)
     cluster.start("Run", f"{task_queue}-1", task_queue, activity, str(tmp_path / "go"))
     started("go")
-    life.send_signal(DUMP_STACKS)
-    stacks = wait_until(lambda: life.stacks() if where in life.stacks() else "", what="the stacks", within=10)
+
+    def stacks_there() -> str:
+        # Until it has come there.
+        life.send_signal(DUMP_STACKS)
+        return life.stacks() if where in life.stacks() else ""
+
+    stacks = wait_until(stacks_there, what="the stacks", within=10)
     assert "life_program.py" in stacks
     assert life.alive()
 
