@@ -41,7 +41,8 @@ class Reader:
         _copy_sources(self.folder)
         own = f"{self.folder / '.venv' / 'bin'}{os.pathsep}{here.environment['PATH']}"
         # As on a machine where nothing of ours was ever installed.
-        without = {"VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES"}
+        without = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
+        without |= {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES"}
         self._environment = {k: v for k, v in here.environment.items() if k not in without} | {"PATH": own}
         self._foreground: subprocess.Popen[bytes] | None = None
 
