@@ -10,9 +10,12 @@ one partition passed on to another is taken back while the other hands it a task
 
 import asyncio
 import logging
+import os
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.enums.v1 import TaskQueueType, WorkerStatus
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     ListTaskQueuePartitionsRequest,
@@ -20,6 +23,7 @@ from temporalio.api.workflowservice.v1 import (
     ListWorkersResponse,
     ShutdownWorkerRequest,
 )
+from temporalio.service import WorkflowService
 
 from temporal_fleet.entity.cluster import Declined
 from temporal_fleet.entity.connection import ClusterTrouble
@@ -28,9 +32,16 @@ from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.vitals import Vitals
 from temporal_fleet.entity.worker_registry import workers_of
 
+R = TypeVar("R")
+
 _SILENCE = 0.1
 """Seconds in which nothing came: what the Cluster had matched by then it has handed over."""
-_AT_MOST = 2.0
+_SLOW = 0.05
+"""Seconds for a request. A Cluster that takes longer may hand things over after the silence, too."""
+_LONGEST = 0.5
+"""Seconds for which silence is waited for: the core polls anew as fast as it is refused, some thousand times
+a second."""
+_AT_MOST = 1.0
 """Seconds for all of it."""
 _LOOK = 0.005
 
@@ -45,67 +56,99 @@ class LastPolls:
         self._recorder = recorder
         self._vitals = vitals
         self._task_queue = task_queue
+        self._slowest = 0.0
 
-    async def end(self, sticky_queue: str) -> bool:
+    async def end(self, sticky_queue: str | None) -> bool:
         """Whether they have ended, and nothing was lost by it. If not, the core ends what there is to end,
-        and what was dropped has to be looked for."""
+        and what was dropped has to be looked for. `sticky_queue`: None where there is none, empty where its
+        name is not known."""
+        why = "it did not say so in time"
         try:
             async with asyncio.timeout(_AT_MOST):
-                key = await self._worker_instance_key() if await self._cluster.ends_polls() else None
-                if key is None:
-                    return False
-                nothing_is_lost = await self._partitions() == 1
-                emptying = asyncio.create_task(self._empty_buffer())
-                try:
-                    await self._end(key, sticky_queue)
-                    await self._silence()
-                finally:
-                    emptying.cancel()
-                return nothing_is_lost
-        # A Cluster that is away or slow, or one that cannot tell.
-        except (Declined, ClusterTrouble, TimeoutError) as error:
-            _logger.info("the Cluster did not end its polls: %s", error or "in time")
+                why = await self._end(sticky_queue)
+        except TimeoutError:
+            pass
+        # A Cluster that is away, or one that cannot tell.
+        except (Declined, ClusterTrouble) as error:
+            why = str(error)
         # Whatever it is, the entity is to drain.
         except Exception as error:
             _logger.error("its polls could not be ended at the Cluster; please report this", exc_info=error)
-        return False
+            return False
+        if why:
+            _logger.info("the Cluster may hand it something while its Worker ends: %s", why)
+        return not why
+
+    async def _end(self, sticky_queue: str | None) -> str:
+        """Why something may have been lost, or may yet be."""
+        if not await self._cluster.ends_polls():
+            return "the Cluster does not end polls"
+        if sticky_queue == "":
+            return "the name of its sticky queue is not known"
+        key = await self._worker_instance_key()
+        if key is None:
+            return "the Cluster does not list it yet"
+        emptying = asyncio.create_task(self._empty_buffer())
+        try:
+            await self._shut_down(key, sticky_queue or "")
+            if not await self._silence():
+                return "tasks kept coming"
+        finally:
+            emptying.cancel()
+        if self._slowest > _SLOW:
+            return "the Cluster is slow"
+        return "" if await self._partitions() == 1 else "its task queue has several partitions"
 
     async def _worker_instance_key(self) -> str | None:
-        """The name that the core gave its Worker. It tells the Cluster alone, with its first heartbeat: soon
-        after it began, and whoever drains does not poll until then."""
+        """The name that the core gave its Worker. It tells the Cluster alone, with its first heartbeat, which
+        comes up to two seconds after it began."""
         request = workers_of(self._cluster.identity, self._cluster.namespace)
-        listed: ListWorkersResponse = await self._cluster.ask(
+        listed: ListWorkersResponse = await self._ask(
             lambda service: service.list_workers(request, timeout=PATIENCE)
         )
         # The program may run Workers of its own over the same connection.
-        keys = [each.worker_instance_key for each in listed.workers if each.task_queue == self._task_queue]
-        return keys[0] if keys else None
+        keys = [
+            each.worker_instance_key
+            for each in listed.workers
+            if each.task_queue == self._task_queue
+            and each.process_id == str(os.getpid())
+            and each.status == WorkerStatus.WORKER_STATUS_RUNNING
+        ]
+        return keys[0] if len(keys) == 1 else None
 
-    async def _end(self, key: str, sticky_queue: str) -> None:
+    async def _shut_down(self, key: str, sticky_queue: str) -> None:
+        await self._shut_down_by(self._task_queue, key, sticky_queue)
+        # The sticky queue may be another host's, which has refused nobody so far. And on the same host, a
+        # poll that came between the release of the queue and the refusal made it look alive: now none can.
+        await self._shut_down_by(sticky_queue or self._task_queue, key, sticky_queue)
+
+    async def _shut_down_by(self, task_queue: str, key: str, sticky_queue: str) -> None:
         request = ShutdownWorkerRequest(
             namespace=self._cluster.namespace,
             identity=self._cluster.identity,
             reason="it drains",
             sticky_task_queue=sticky_queue,
             worker_instance_key=key,
-            task_queue=self._task_queue,
+            task_queue=task_queue,
             task_queue_types=[
                 TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
                 TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
                 TaskQueueType.TASK_QUEUE_TYPE_NEXUS,
             ],
         )
-        # A poll that comes between the release of the sticky queue and the refusal of polls makes the queue
-        # look alive once more: the second time none can.
-        for _ in range(2):
-            await self._cluster.ask(lambda service: service.shutdown_worker(request, timeout=PATIENCE))
+        await self._ask(lambda service: service.shutdown_worker(request, timeout=PATIENCE))
 
-    async def _silence(self) -> None:
-        tasks, since = self._recorder.tasks, time.monotonic()
+    async def _silence(self) -> bool:
+        """Whether it came."""
+        began = time.monotonic()
+        tasks, since = self._recorder.tasks, began
         while time.monotonic() - since < _SILENCE:
+            if time.monotonic() - began > _LONGEST:
+                return False
             await asyncio.sleep(_LOOK)
             if self._recorder.tasks != tasks:
                 tasks, since = self._recorder.tasks, time.monotonic()
+        return True
 
     async def _empty_buffer(self) -> None:
         """The core polls anew as fast as it is refused, and tells its metrics of each poll."""
@@ -117,7 +160,14 @@ class LastPolls:
         request = ListTaskQueuePartitionsRequest(
             namespace=self._cluster.namespace, task_queue=TaskQueue(name=self._task_queue)
         )
-        listed: ListTaskQueuePartitionsResponse = await self._cluster.ask(
+        listed: ListTaskQueuePartitionsResponse = await self._ask(
             lambda service: service.list_task_queue_partitions(request, timeout=PATIENCE)
         )
         return max(len(listed.workflow_task_queue_partitions), len(listed.activity_task_queue_partitions))
+
+    async def _ask(self, request: Callable[[WorkflowService], Awaitable[R]]) -> R:
+        began = time.monotonic()
+        try:
+            return await self._cluster.ask(request)
+        finally:
+            self._slowest = max(self._slowest, time.monotonic() - began)

@@ -311,7 +311,7 @@ class _Life:
 
     async def _be_quiet(self, worker: EntityWorker, running: asyncio.Task[None]) -> None:
         """Until it is to leave, though all that it had may have ended long before; or its Worker fails."""
-        self._log.info("it is quiet: it polls no more, and works on at what it has")
+        self._log.info("it is quiet: it stops polling, and works on at what it has")
         worker.quiet()
         self._link.ready(quiet=True)
         await _first(running, self._leaving)

@@ -51,7 +51,7 @@ class Recorder:
     def __init__(
         self, box: BlackBoxWriter, executions: Executions, busy: Callable[[], None] = lambda: None
     ) -> None:
-        """`busy` is called with every so many tasks, whatever the time."""
+        """`busy` is called with every so many activations and activities, whatever the time."""
         self.tasks = 0
         """Workflow, activity and Nexus tasks taken; the queries among them, and no local activities."""
         self._box = box
@@ -75,6 +75,10 @@ class Recorder:
     @property
     def inflight_activities(self) -> int:
         return len(self._activities)
+
+    @property
+    def activations_in_hand(self) -> int:
+        return len(self._activations)
 
     def activations_for(self, seconds: float) -> list[float]:
         """How long activations have run that have for longer than that, the longest first. An answer on its
@@ -100,8 +104,6 @@ class Recorder:
         if not task.HasField("start") or task.start.is_local:
             return
         self.tasks += 1
-        if not self.tasks % _SO_MANY:
-            self._busy()
         start = task.start
         execution = start.workflow_execution
         since = time.time()
@@ -128,6 +130,8 @@ class Recorder:
         self._activities[task.task_token] = _Activity(
             entry, None if left is None else time.monotonic() + left
         )
+        if not self.tasks % _SO_MANY:
+            self._busy()
 
     def took_of_late(self, run_id: str, activity_id: str, attempt: int) -> bool:
         """Whether this attempt came here in the last seconds in which any came; it may be over."""
@@ -163,12 +167,12 @@ class Recorder:
             self._evicting[run_id] = time.monotonic()
             return
         self._activations[run_id] = number = next(self._numbers)
-        if not number % _SO_MANY:
-            self._busy()
         self._running_since[run_id] = time.monotonic()
         self._executions.taken(activation)
         replayed = activation.is_replaying and kind != "query_workflow"
         self.tasks += not (replayed or (kind == "resolve_activity" and _only_local(jobs)))
+        if not number % _SO_MANY:
+            self._busy()
 
     def activation_answered(self, run_id: str) -> int | None:
         """Its answer is about to be given to the core. The number is for `activation_given_back`.

@@ -1,7 +1,8 @@
 """The one Worker of an entity: built from its program's arguments and what the fleet adds, run, drained, and
 asked to evict.
 
-Knows the SDK's Worker; nothing of the supervisor, and of the Cluster only whether it is polled.
+Knows the SDK's Worker; nothing of the supervisor. What is asked of the Cluster around its end is in
+last_polls and dropped.
 """
 
 import asyncio
@@ -30,6 +31,8 @@ entity that is busy loses executions to others, which replay them. With 1,500 si
 executions of one entity, one in 100 had waited that long; for one second, 95 had."""
 _PUNCTUAL = 4.0
 """Seconds after what a drain has, at which it leaves at the latest: a second before it is killed."""
+_DESERTED = 3.0
+"""Seconds. With nothing in hand, and a Cluster that is there, a Worker ends within a fraction of one."""
 _FIRST_LOOK = 0.001
 _LAST_LOOK = 0.02
 _GROWTH = 1.05
@@ -80,6 +83,8 @@ class EntityWorker:
         self._leaves_by = inf
         self._vitals = vitals
         self._shutdown: asyncio.Task[None] | None = None
+        self._core_ends = asyncio.Event()
+        self._drains = False
         self._polled: Mapping[str, float] = {}
 
     @property
@@ -96,11 +101,17 @@ class EntityWorker:
 
     async def run(self) -> None:
         """Run until drained. Raises WorkerStopped, and what the SDK raises."""
+        running = asyncio.create_task(self._worker.run())
+        deserted = asyncio.create_task(self._deserted())
         try:
-            await self._worker.run()
+            await asyncio.wait([running, deserted], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
         except BaseException:
             self._dropped.give_up()
             raise
+        finally:
+            deserted.cancel()
         if self._shutdown is None:
             raise WorkerStopped("the SDK's Worker ended by itself, without an error")
         await self._dropped.finish(self._leaves_by - time.monotonic())
@@ -138,20 +149,54 @@ class EntityWorker:
     def drain(self) -> None:
         """Stop polling; `run` returns when what runs has finished, or was cancelled after `drain`."""
         self._leaves_by = time.monotonic() + self._drain + _PUNCTUAL
-        self._grace.run_out()
+        self._drains = True
         self._shut_down()
+        if self._core_ends.is_set():
+            self._grace.run_out()
 
     def _shut_down(self) -> None:
         if self._shutdown is None:
             self._shutdown = asyncio.create_task(self._end())
 
     async def _end(self) -> None:
-        began = time.time()
-        # One that does not poll yet has no polls to end.
-        if not self._polled or not await self._last_polls.end(self.sticky_queue):
-            polls_workflows = "workflow_task" in self._poller_types()
-            self._dropped.shutdown_began(since=began, polls_workflows=polls_workflows)
-        await self._worker.shutdown()
+        began, nothing_is_lost = time.time(), False
+        try:
+            # Before that, some of its polls may not be out.
+            if self._polled:
+                sticky_queue = self.sticky_queue if self.has_sticky_queue else None
+                nothing_is_lost = await self._last_polls.end(sticky_queue)
+        finally:
+            if not nothing_is_lost:
+                polls_workflows = "workflow_task" in self._poller_types()
+                self._dropped.shutdown_began(since=began, polls_workflows=polls_workflows)
+            self._core_ends.set()
+            # The time that it has begins only now: what came until then is as good as what came before.
+            if self._drains:
+                self._grace.run_out()
+            await self._worker.shutdown()
+
+    async def _deserted(self) -> None:
+        """Return when it has nothing in hand, and its end still does not come.
+
+        Where the Cluster ends the polls of who shuts down, the core waits for that, and for as long as the
+        Cluster is away.
+        """
+        await self._core_ends.wait()
+        since = time.monotonic()
+        while time.monotonic() - since < _DESERTED:
+            await asyncio.sleep(_LAST_LOOK)
+            if self._has_anything_in_hand():
+                since = time.monotonic()
+
+    def _has_anything_in_hand(self) -> bool:
+        activity_worker, nexus_worker = self._worker._activity_worker, self._worker._nexus_worker
+        return bool(
+            self.recorder.activations_in_hand
+            or self.recorder.inflight_activities
+            # Local ones too, of which the recorder knows nothing.
+            or (activity_worker is not None and activity_worker._running_activities)
+            or (nexus_worker is not None and nexus_worker._running_tasks)
+        )
 
     def _poller_types(self) -> frozenset[str]:
         # Of the configuration in use: plugins add workflows and activities of their own.

@@ -15,7 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from temporal_fleet.supervisor.shell.dev_server import DYNAMIC_CONFIG
+from temporal_fleet.supervisor.shell.dev_server import DYNAMIC_CONFIG, ONE_PARTITION
 from tests.waiting import wait_until
 
 # A run in the background of a script is born deaf to Ctrl-C, and so would be the commands under test.
@@ -61,7 +61,7 @@ def accepts(address: str) -> bool:
 
 
 def start_dev_server(
-    port: int, log: Path, *, settings: Sequence[str] = DYNAMIC_CONFIG
+    port: int, log: Path, *, settings: Sequence[str] = (*DYNAMIC_CONFIG, *ONE_PARTITION)
 ) -> subprocess.Popen[bytes]:
     """Start the dev server, by default with the settings of an embedded one, and wait until it answers. The
     caller ends it."""

@@ -31,12 +31,12 @@ DYNAMIC_CONFIG = (
     'history.timerProcessorMaxTimeShift="50ms"',
     # A Worker that shuts down has its polls ended, and gets no task that it would drop. The default is no.
     "frontend.enableCancelWorkerPollsOnShutdown=true",
-    # One server has no load to divide, and a poll that one partition passed on to another, when it is ended,
-    # loses what the other hands out.
-    "matching.numTaskqueueReadPartitions=1",
-    "matching.numTaskqueueWritePartitions=1",
 )
 """What the embedded Cluster is told beyond its defaults."""
+ONE_PARTITION = ("matching.numTaskqueueReadPartitions=1", "matching.numTaskqueueWritePartitions=1")
+"""And this, unless its database was begun without: of each task queue, one partition instead of four. One
+server has no load to divide, and a poll that one partition passed on to another, when it is ended, loses what
+the other hands out. But what waits in the others when there is but one, nobody looks for."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class DevServerPlan:
     port: int
     ui_port: int | None
     database: Path | None
+    one_partition: bool
     namespace: str
     run_dir: Path
     """Where it logs when there is no [fleet] log_dir."""
@@ -89,9 +90,15 @@ def settle(
         port=port or _free_port(),
         ui_port=_free_port() if ui_port == 0 else ui_port,
         database=database,
+        one_partition=database is None or not database.exists() or _begun_so(database).exists(),
         namespace=namespace,
         run_dir=run_dir,
     )
+
+
+def _begun_so(database: Path) -> Path:
+    """The file that says that this database was begun with one partition of each task queue."""
+    return database.with_name(f"{database.name}.one-partition")
 
 
 class DevServerProcess:
@@ -109,10 +116,12 @@ class DevServerProcess:
         if plan.namespace != "default":
             command += ["--namespace", plan.namespace]
         if plan.database is not None:
+            if plan.one_partition:
+                _begun_so(plan.database).touch()
             # The server's default journal is less than half as fast; WAL with NORMAL survives a SIGKILL.
             command += ["--db-filename", str(plan.database)]
             command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
-        for setting in DYNAMIC_CONFIG:
+        for setting in (*DYNAMIC_CONFIG, *(ONE_PARTITION if plan.one_partition else ())):
             command += ["--dynamic-config-value", setting]
         try:
             self._popen = subprocess.Popen(

@@ -8,7 +8,10 @@ from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
-from tests.conftest import DevServer
+from temporal_fleet.protocol.exits import ExitCode
+from temporal_fleet.protocol.spec import ClusterSpec
+from tests.conftest import DevServer, end_process, free_port, start_dev_server
+from tests.entity.conftest import Fork
 from tests.entity.handovers import all_cached, two_lives, updates
 from tests.entity.lives import Bus
 
@@ -41,9 +44,27 @@ async def test_no_task_is_lost_to_who_leaves(
             for _ in range(_DRAINS):
                 await all_cached(answered)
                 await asyncio.to_thread(lives.replace_oldest, quiet=quiet)
-        assert "did not end its polls" not in lives.log()
+        assert "while its Worker ends" not in lives.log()
         # What is looked for and set free afterwards was lost before.
         assert "set free" not in lives.log()
         for handle in answered:
             lost = [event async for event in handle.fetch_history_events() if _was_lost(event)]
             assert not lost, f"{handle.id}: {lost}"
+
+
+@pytest.mark.parametrize("quiet", [False, True], ids=["drain", "quiet"])
+def test_who_has_nothing_in_hand_leaves_although_the_cluster_is_away(
+    fork: Fork, bus: Bus, tmp_path: Path, quiet: bool
+) -> None:
+    """The core would wait for it to end the polls."""
+    port = free_port()
+    server = start_dev_server(port, tmp_path / "server")
+    try:
+        life = fork(ClusterSpec(address=f"127.0.0.1:{port}"))
+        bus.ready(life)
+    finally:
+        end_process(server)
+    if quiet:
+        bus.quiet(life)
+    bus.drain(life)
+    life.expect(ExitCode.STOPPED)

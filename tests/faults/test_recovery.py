@@ -277,8 +277,9 @@ async def test_a_poison_pill_is_failed_for_good_and_the_innocent_go_on(
     assert (cause.type, cause.non_retryable) == ("PoisonPill", True)
     report = fleet.wait_running()
     deaths = sum(entity.restarts for entity in report.entities)
-    # One more where the innocent was there so often that three deaths do not tell them apart.
-    assert deaths in {3, 4}
+    # More where the innocent was there as often, so that three deaths do not tell them apart. They are tried
+    # again apart, and on a busy machine may meet once more.
+    assert 3 <= deaths <= 6
     assert cause.message.startswith(f"{deaths} entities died")
     for number in pids(report):
         os.kill(number, signal.SIGKILL)

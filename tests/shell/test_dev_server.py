@@ -55,3 +55,12 @@ def test_every_obstacle_is_told_at_once(tmp_path: Path, taken: int, monkeypatch:
     assert f" port = {taken}" in text
     assert f"ui_port = {taken}" in text
     assert f"database: there is no folder {tmp_path / 'nowhere'}" in text
+
+
+def test_a_database_that_was_begun_with_more_partitions_keeps_them(tmp_path: Path) -> None:
+    database = tmp_path / "dev.db"
+    assert settle(0, None, None, "default", tmp_path).one_partition
+    assert settle(0, None, database, "default", tmp_path).one_partition
+    database.touch()
+    # What waits in the others, nobody would look for.
+    assert not settle(0, None, database, "default", tmp_path).one_partition

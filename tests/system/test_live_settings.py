@@ -51,7 +51,8 @@ def test_logs_go_to_files_and_elsewhere_by_a_reload(make_fleet: MakeFleet) -> No
     before = fleet.wait_running()
     first, second = fleet.folder / "logs", fleet.folder / "more logs"
     names = {"supervisor.log", "agent.log", "fork-server.shop.log", "orders-1.log"}
-    assert {each.name for each in first.iterdir()} == names
+    # The agent may begin later than the entities.
+    wait_until(lambda: {each.name for each in first.iterdir()} == names, what=f"{names} are there")
     told = reload(fleet, 'log_dir = "logs"', 'log_dir = "more logs"')
     assert f"{first} -> {second}: applied without a restart" in told
     entity = second / "orders-1.log"
