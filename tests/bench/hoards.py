@@ -1,4 +1,5 @@
-"""Executions that hoard memory in one entity's cache, and what `evict` gives back of it."""
+"""Executions that hoard memory in one entity's cache, and what `evict` gives back of it: with Python's own
+allocator, which keeps a mebibyte for each small object that stays in it, and with the C library's."""
 
 import asyncio
 import time
@@ -25,15 +26,18 @@ _progress = Console(stderr=True)
 
 
 def measure_hoards(address: str, folder: Path) -> list[Result]:
-    return asyncio.run(_measure(address, folder))
-
-
-async def _measure(address: str, folder: Path) -> list[Result]:
-    client = await Client.connect(address)
-    queue = "bench-hoards"
     folder.mkdir()
+    return [
+        *asyncio.run(_measure(address, folder, "pymalloc", "")),
+        *asyncio.run(_measure(address, folder, "malloc", 'env = { PYTHONMALLOC = "malloc" }\n')),
+    ]
+
+
+async def _measure(address: str, folder: Path, allocator: str, pool: str) -> list[Result]:
+    client = await Client.connect(address)
+    queue = f"bench-hoards-{allocator}"
     with under_supervisor(
-        losses(queue), address, folder / "fleet", environment(folder / "notes"), pool=_WORKER
+        losses(queue), address, folder / allocator, environment(folder / "notes"), pool=_WORKER + pool
     ) as side:
         # What the first executions ever leave behind in a process is not theirs.
         await _hoard(client, queue, "warm-up", _WARM_UP)
@@ -42,7 +46,7 @@ async def _measure(address: str, folder: Path) -> list[Result]:
         rounds = [await _round(client, queue, side.fleet, pid, name) for name in ("first", "second")]
     return [
         Result(
-            f"evict {_EXECUTIONS} executions of {_SIZE // 1024} KiB",
+            f"evict {_EXECUTIONS} executions of {_SIZE // 1024} KiB ({allocator})",
             max(hoarded.seconds for hoarded in rounds),
             None,
             "s",
@@ -50,7 +54,8 @@ async def _measure(address: str, folder: Path) -> list[Result]:
         ),
         *(
             Result(
-                f"PSS after the {name} eviction; plain: before ({hoarded.full / MIB:.0f} MiB between)",
+                f"PSS after the {name} eviction ({allocator}); plain: before, "
+                f"with {hoarded.full / MIB:.0f} MiB between",
                 hoarded.after / MIB,
                 hoarded.before / MIB,
                 "MiB",
