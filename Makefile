@@ -8,13 +8,13 @@
 # Each makes the environment it needs first, from Python >= 3.11 and a package index.
 # VENV=DIR     the environment (.venv)
 # PYTHON=…     the interpreter to make it from (the first on the PATH that will do)
-# JOBS=N       processes that share the tests; most of them wait, for a real server (3)
+# JOBS=N       processes that share the tests; most of them wait, for a real server (4)
 # INSTALL=…    `editable` (the default), or the wheel to install and test instead
 
 VENV    := .venv
 INSTALL := editable
 ARGS    :=
-JOBS    := 3
+JOBS    := 4
 BIN     := $(VENV)/bin
 comma   := ,
 

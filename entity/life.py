@@ -403,7 +403,8 @@ class _Life:
                 evictions=executions.evictions,
                 resurrections=executions.resurrections,
                 inflight_activities=recorder.inflight_activities if recorder else 0,
-                pollers=self._vitals.pollers,
+                # The last of its metrics may be lost in the flood of polls that are refused.
+                pollers=0 if worker is not None and worker.is_ending else self._vitals.pollers,
                 metrics_dropped=self._core_noise.dropped_metrics,
                 tasks=recorder.tasks if recorder else 0,
                 unrecorded=self._box.unrecorded,

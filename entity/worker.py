@@ -94,6 +94,11 @@ class EntityWorker:
         return "workflow_task" in self._poller_types() and cached != 0
 
     @property
+    def is_ending(self) -> bool:
+        """Whether its core was told to end, and polls no more."""
+        return self._core_ends.is_set()
+
+    @property
     def polled(self) -> Mapping[str, float]:
         """The kinds of tasks that it is to poll for now, by the names of their pollers, each with the seconds
         for which its own rate limit may keep it from that."""

@@ -114,7 +114,11 @@ async def compare(address: str, task_queue: str, tmp_path: Path) -> None:
     ours = exported(exposition(shown, "")[0].decode())
     # The SDK calls it so, and its exporter says it twice.
     theirs["temporal_local_activity"] = theirs.pop("temporal_local_activity_total")
-    assert ours == theirs
+    # Whether a poll comes back empty before the Worker ends, or is tried again, differs from run to run.
+    by_chance = {name for name in ours.keys() ^ theirs.keys() if "poll" in name or "request" in name}
+    assert {name: of for name, of in ours.items() if name not in by_chance} == {
+        name: of for name, of in theirs.items() if name not in by_chance
+    }
     labels = [
         series.labels for family in file.families if family.name == "my_parcels" for series in family.series
     ]
