@@ -112,6 +112,7 @@ class DroppedTasks:
 
     def shutdown_began(self, *, since: float, polls_workflows: bool) -> None:
         """The Worker is about to stop to poll, and may have lost tasks by it since then. Look once it has."""
+        self.give_up()
         self._began = since
         self._search = asyncio.create_task(self._find(polls_workflows=polls_workflows))
 

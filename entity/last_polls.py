@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from enum import Enum
 from typing import TypeVar
 
 from temporalio.api.enums.v1 import TaskQueueType, WorkerStatus
@@ -45,7 +46,17 @@ _AT_MOST = 1.0
 """Seconds for all of it."""
 _LOOK = 0.005
 
+_ALIVE = (WorkerStatus.WORKER_STATUS_RUNNING, WorkerStatus.WORKER_STATUS_SHUTTING_DOWN)
+
 _logger = logging.getLogger(__name__)
+
+
+class Polls(Enum):
+    """What became of them."""
+
+    ENDED = "and nothing was lost by it"
+    DOUBTFUL = "the core ends what there is to end, and what was dropped has to be looked for"
+    OUT = "the Cluster has not heard that this Worker leaves: try again"
 
 
 class LastPolls:
@@ -57,47 +68,51 @@ class LastPolls:
         self._vitals = vitals
         self._task_queue = task_queue
         self._slowest = 0.0
+        self._said = ""
 
-    async def end(self, sticky_queue: str | None) -> bool:
-        """Whether they have ended, and nothing was lost by it. If not, the core ends what there is to end,
-        and what was dropped has to be looked for. `sticky_queue`: None where there is none, empty where its
-        name is not known."""
-        why = "it did not say so in time"
+    async def end(self, sticky_queue: str | None) -> Polls:
+        """`sticky_queue`: None where there is none, empty where its name is not known. Never raises."""
+        outcome, why = Polls.OUT, "it does not answer in time"
         try:
             async with asyncio.timeout(_AT_MOST):
-                why = await self._end(sticky_queue)
+                outcome, why = await self._end(sticky_queue)
         except TimeoutError:
             pass
-        # A Cluster that is away, or one that cannot tell.
-        except (Declined, ClusterTrouble) as error:
-            why = str(error)
+        except ClusterTrouble as trouble:
+            why = trouble.reason
+        except Declined as declined:
+            outcome, why = Polls.DOUBTFUL, str(declined)
         # Whatever it is, the entity is to drain.
         except Exception as error:
             _logger.error("its polls could not be ended at the Cluster; please report this", exc_info=error)
-            return False
-        if why:
+            return Polls.DOUBTFUL
+        if outcome is not Polls.ENDED and why != self._said:
+            self._said = why
             _logger.info("the Cluster may hand it something while its Worker ends: %s", why)
-        return not why
+        return outcome
 
-    async def _end(self, sticky_queue: str | None) -> str:
-        """Why something may have been lost, or may yet be."""
+    async def _end(self, sticky_queue: str | None) -> tuple[Polls, str]:
+        """And why it is not certain that nothing was lost."""
         if not await self._cluster.ends_polls():
-            return "the Cluster does not end polls"
+            return Polls.DOUBTFUL, "the Cluster does not end polls"
         if sticky_queue == "":
-            return "the name of its sticky queue is not known"
+            return Polls.DOUBTFUL, "the name of its sticky queue is not known"
         key = await self._worker_instance_key()
         if key is None:
-            return "the Cluster does not list it yet"
+            return Polls.OUT, "the Cluster does not list it yet"
+        partitions = await self._partitions()
         emptying = asyncio.create_task(self._empty_buffer())
         try:
             await self._shut_down(key, sticky_queue or "")
             if not await self._silence():
-                return "tasks kept coming"
+                return Polls.DOUBTFUL, "tasks kept coming"
         finally:
             emptying.cancel()
+        if partitions != 1:
+            return Polls.DOUBTFUL, "its task queue has several partitions"
         if self._slowest > _SLOW:
-            return "the Cluster is slow"
-        return "" if await self._partitions() == 1 else "its task queue has several partitions"
+            return Polls.DOUBTFUL, "the Cluster is slow"
+        return Polls.ENDED, ""
 
     async def _worker_instance_key(self) -> str | None:
         """The name that the core gave its Worker. It tells the Cluster alone, with its first heartbeat, which
@@ -112,7 +127,7 @@ class LastPolls:
             for each in listed.workers
             if each.task_queue == self._task_queue
             and each.process_id == str(os.getpid())
-            and each.status == WorkerStatus.WORKER_STATUS_RUNNING
+            and each.status in _ALIVE
         ]
         return keys[0] if len(keys) == 1 else None
 

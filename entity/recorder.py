@@ -76,10 +76,6 @@ class Recorder:
     def inflight_activities(self) -> int:
         return len(self._activities)
 
-    @property
-    def activations_in_hand(self) -> int:
-        return len(self._activations)
-
     def activations_for(self, seconds: float) -> list[float]:
         """How long activations have run that have for longer than that, the longest first. An answer on its
         way, which the Cluster may not take for long, is none of them.

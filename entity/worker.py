@@ -6,6 +6,7 @@ last_polls and dropped.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -17,7 +18,7 @@ from temporalio.worker import Worker
 
 from temporal_fleet.entity.dropped import DroppedTasks
 from temporal_fleet.entity.grace import NEVER_ENDING, Grace
-from temporal_fleet.entity.last_polls import LastPolls
+from temporal_fleet.entity.last_polls import LastPolls, Polls
 from temporal_fleet.entity.own_cluster import OwnCluster
 from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.references import ProgramError
@@ -33,9 +34,16 @@ _PUNCTUAL = 4.0
 """Seconds after what a drain has, at which it leaves at the latest: a second before it is killed."""
 _DESERTED = 3.0
 """Seconds. With nothing in hand, and a Cluster that is there, a Worker ends within a fraction of one."""
+_ABANDONED = 1.0
+"""Seconds for what stands around such a Worker to clean up."""
+_REPEATED = 1.0
+"""Seconds between attempts to end the polls."""
 _FIRST_LOOK = 0.001
 _LAST_LOOK = 0.02
 _GROWTH = 1.05
+
+
+_logger = logging.getLogger(__name__)
 
 
 class WorkerStopped(Exception):
@@ -85,6 +93,7 @@ class EntityWorker:
         self._shutdown: asyncio.Task[None] | None = None
         self._core_ends = asyncio.Event()
         self._drains = False
+        self._repeating: asyncio.Task[None] | None = None
         self._polled: Mapping[str, float] = {}
 
     @property
@@ -112,11 +121,21 @@ class EntityWorker:
             await asyncio.wait([running, deserted], return_when=asyncio.FIRST_COMPLETED)
             if running.done():
                 running.result()
+            elif deserted.exception() is None:
+                await self._abandon(running)
+            else:
+                _logger.error(
+                    "it waits for the end of its Worker, whatever comes; please report this",
+                    exc_info=deserted.exception(),
+                )
+                await running
         except BaseException:
             self._dropped.give_up()
             raise
         finally:
             deserted.cancel()
+            if self._repeating is not None:
+                self._repeating.cancel()
         if self._shutdown is None:
             raise WorkerStopped("the SDK's Worker ended by itself, without an error")
         await self._dropped.finish(self._leaves_by - time.monotonic())
@@ -164,24 +183,40 @@ class EntityWorker:
             self._shutdown = asyncio.create_task(self._end())
 
     async def _end(self) -> None:
-        began, nothing_is_lost = time.time(), False
+        began, polls = time.time(), Polls.DOUBTFUL
         try:
             # Before that, some of its polls may not be out.
             if self._polled:
-                sticky_queue = self.sticky_queue if self.has_sticky_queue else None
-                nothing_is_lost = await self._last_polls.end(sticky_queue)
+                polls = await self._end_polls()
+            if polls is not Polls.ENDED:
+                self._look_for_dropped(began)
         finally:
-            if not nothing_is_lost:
-                polls_workflows = "workflow_task" in self._poller_types()
-                self._dropped.shutdown_began(since=began, polls_workflows=polls_workflows)
             self._core_ends.set()
             # The time that it has begins only now: what came until then is as good as what came before.
             if self._drains:
                 self._grace.run_out()
+            if polls is Polls.OUT:
+                self._repeating = asyncio.create_task(self._end_polls_later())
             await self._worker.shutdown()
 
+    async def _end_polls(self) -> Polls:
+        return await self._last_polls.end(self.sticky_queue if self.has_sticky_queue else None)
+
+    async def _end_polls_later(self) -> None:
+        """The core told the Cluster once, and goes on polling where that was away, as soon as it is back."""
+        polls = Polls.OUT
+        while polls is Polls.OUT:
+            await asyncio.sleep(_REPEATED)
+            asked = time.time()
+            polls = await self._end_polls()
+        _logger.info("the Cluster has heard by now that it leaves")
+        self._look_for_dropped(asked - _REPEATED)
+
+    def _look_for_dropped(self, since: float) -> None:
+        self._dropped.shutdown_began(since=since, polls_workflows="workflow_task" in self._poller_types())
+
     async def _deserted(self) -> None:
-        """Return when it has nothing in hand, and its end still does not come.
+        """Return when it is to leave and has nothing in hand, and its end still does not come.
 
         Where the Cluster ends the polls of who shuts down, the core waits for that, and for as long as the
         Cluster is away.
@@ -190,18 +225,31 @@ class EntityWorker:
         since = time.monotonic()
         while time.monotonic() - since < _DESERTED:
             await asyncio.sleep(_LAST_LOOK)
-            if self._has_anything_in_hand():
+            # Once the Worker has ended, plugins clean up, and have the time for that.
+            if not self._drains or self._worker.is_shutdown or self._has_anything_in_hand():
                 since = time.monotonic()
 
     def _has_anything_in_hand(self) -> bool:
         activity_worker, nexus_worker = self._worker._activity_worker, self._worker._nexus_worker
         return bool(
-            self.recorder.activations_in_hand
+            # The core ends them with the last Workflow Task: not while a local activity is to be tried again.
+            ("workflow_task" in self._poller_types() and not self.recorder.activations_over.is_set())
             or self.recorder.inflight_activities
             # Local ones too, of which the recorder knows nothing.
             or (activity_worker is not None and activity_worker._running_activities)
             or (nexus_worker is not None and nexus_worker._running_tasks)
         )
+
+    async def _abandon(self, running: asyncio.Task[None]) -> None:
+        """Leave a Worker that does not end; its plugins may clean up."""
+        _logger.warning(
+            "it leaves, though its Worker waits for polls that the Cluster, away or slow, does not end"
+        )
+        running.cancel()
+        done, _ = await asyncio.wait([running], timeout=_ABANDONED)
+        for ended in done:
+            if not ended.cancelled() and ended.exception() is not None:
+                _logger.warning("its Worker failed at its end", exc_info=ended.exception())
 
     def _poller_types(self) -> frozenset[str]:
         # Of the configuration in use: plugins add workflows and activities of their own.

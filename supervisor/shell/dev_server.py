@@ -116,14 +116,14 @@ class DevServerProcess:
         if plan.namespace != "default":
             command += ["--namespace", plan.namespace]
         if plan.database is not None:
-            if plan.one_partition:
-                _begun_so(plan.database).touch()
             # The server's default journal is less than half as fast; WAL with NORMAL survives a SIGKILL.
             command += ["--db-filename", str(plan.database)]
             command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
         for setting in (*DYNAMIC_CONFIG, *(ONE_PARTITION if plan.one_partition else ())):
             command += ["--dynamic-config-value", setting]
         try:
+            if plan.database is not None and plan.one_partition and not _begun_so(plan.database).exists():
+                _begun_so(plan.database).touch()
             self._popen = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from temporalio.client import Client
 from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.protocol.spec import ClusterSpec
 from tests.conftest import DevServer, end_process, free_port, start_dev_server
-from tests.entity.conftest import Fork
+from tests.entity.conftest import Cluster, Fork
 from tests.entity.handovers import all_cached, two_lives, updates
 from tests.entity.lives import Bus
+from tests.waiting import wait_until
 
 _DRAINS = 4
 _DOUBT = re.compile(r"may hand it something while its Worker ends: ([^\"]*)")
@@ -48,6 +51,7 @@ async def test_no_task_is_lost_to_who_leaves(
             for _ in range(_DRAINS):
                 await all_cached(answered)
                 await asyncio.to_thread(lives.replace_oldest, quiet=quiet)
+        assert "please report this" not in lives.log()
         doubts = set(_DOUBT.findall(lives.log()))
         assert doubts <= _OF_A_BUSY_MACHINE
         if not doubts:
@@ -74,3 +78,31 @@ def test_who_has_nothing_in_hand_leaves_although_the_cluster_is_away(
         bus.quiet(life)
     bus.drain(life)
     life.expect(ExitCode.STOPPED)
+
+
+def test_an_activity_in_hand_keeps_it_while_the_cluster_is_away_and_the_polls_are_ended_afterwards(
+    fork: Fork, bus: Bus, started: Callable[[str], Path], task_queue: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    server = start_dev_server(port, tmp_path / "server")
+    cluster = Cluster(DevServer(f"127.0.0.1:{port}", "default", server.pid, tmp_path / "server"))
+    try:
+        life = fork(cluster.spec, drain=60.0)
+        bus.ready(life)
+        handle = cluster.start("Run", task_queue, task_queue, "wait_for_file", str(tmp_path / "go"))
+        started("go")
+        server.send_signal(signal.SIGSTOP)
+        bus.drain(life)
+        # Longer than one stays that has nothing in hand.
+        for _ in range(5):
+            bus.wait_for_heartbeat(life, inflight_activities=1)
+        assert life.alive()
+        server.send_signal(signal.SIGCONT)
+        wait_until(lambda: "has heard by now that it leaves" in life.log(), what="it is heard")
+        (tmp_path / "go").touch()
+        life.expect(ExitCode.STOPPED)
+        bus.ready(fork(cluster.spec))
+        assert cluster.run(handle.result()) is not None
+    finally:
+        cluster.close()
+        end_process(server)
