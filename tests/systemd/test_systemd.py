@@ -84,7 +84,8 @@ def test_the_page_is_followed_wholly(administrator: Administrator, service: Serv
         "python3 -m venv /opt/temporal-fleet",
         "/opt/temporal-fleet/bin/pip install temporal-fleet",
     ]
-    assert service.show("StatusText") == "2/2 entities ready in 1 pool; 0 executions cached"
+    ready = "2/2 entities ready in 1 pool; 0 executions cached"
+    wait_until(lambda: service.show("StatusText") == ready, what="systemd has heard of it")
 
 
 def test_the_unit_is_sound_and_hardened(service: Service) -> None:
