@@ -3,12 +3,13 @@
 import fcntl
 import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,15 +43,22 @@ class DevServer:
     log: Path
 
 
+# Of the system: the same seed in each process would mean the same ports.
+_chance = random.SystemRandom()
+
+
 def temporal_command() -> Path:
     """The Temporal CLI that the `embedded` extra installs beside the interpreter."""
     return Path(sys.executable).parent / "temporal"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """None of those that the kernel gives to connections (32768 and above): it might be gone before its use."""
+    while True:
+        port = _chance.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def accepts(address: str) -> bool:
