@@ -53,7 +53,7 @@ def temporal_command() -> Path:
 
 
 def free_port() -> int:
-    """None of those that the kernel gives to connections (32768 and above): it might be gone before its use."""
+    """Below those that the kernel gives to connections (32768 and above): it may be gone before its use."""
     while True:
         port = _chance.randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
