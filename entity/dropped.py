@@ -16,7 +16,6 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import (
@@ -33,7 +32,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from temporal_fleet.entity.cluster import Declined
 from temporal_fleet.entity.grace import shutdown_failure
-from temporal_fleet.entity.own_cluster import OwnCluster
+from temporal_fleet.entity.own_cluster import PATIENCE, OwnCluster
 from temporal_fleet.entity.persistence import Persistence, Pointless
 from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.tally import Tally
@@ -59,7 +58,6 @@ _CLOCKS_APART = 2.0
 _AT_MOST = 3.0
 _BEYOND_THE_WORKER = 2.0
 """Seconds, after its end."""
-_PATIENCE = timedelta(seconds=2)
 _ONCE = 0.0
 """An instant long gone: a Cluster that is away is not asked again."""
 _AT_ONCE_RETRIED = 1
@@ -188,7 +186,7 @@ class DroppedTasks:
         request = DescribeWorkflowExecutionRequest(namespace=self._cluster.namespace, execution=execution)
         try:
             described: DescribeWorkflowExecutionResponse = await self._persistence.ask(
-                lambda service: service.describe_workflow_execution(request, timeout=_PATIENCE), _ONCE
+                lambda service: service.describe_workflow_execution(request, timeout=PATIENCE), _ONCE
             )
         except Declined:
             # Closed and forgotten meanwhile.
@@ -255,7 +253,7 @@ class DroppedTasks:
         )
         try:
             await self._persistence.ask(
-                lambda service: service.respond_activity_task_failed_by_id(request, timeout=_PATIENCE), _ONCE
+                lambda service: service.respond_activity_task_failed_by_id(request, timeout=PATIENCE), _ONCE
             )
         except Declined:
             self._tally.refused += 1

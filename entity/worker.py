@@ -42,7 +42,6 @@ _FIRST_LOOK = 0.001
 _LAST_LOOK = 0.02
 _GROWTH = 1.05
 
-
 _logger = logging.getLogger(__name__)
 
 
@@ -92,7 +91,6 @@ class EntityWorker:
         self._vitals = vitals
         self._shutdown: asyncio.Task[None] | None = None
         self._core_ends = asyncio.Event()
-        self._drains = False
         self._repeating: asyncio.Task[None] | None = None
         self._polled: Mapping[str, float] = {}
 
@@ -106,6 +104,11 @@ class EntityWorker:
     def is_ending(self) -> bool:
         """Whether its core was told to end, and polls no more."""
         return self._core_ends.is_set()
+
+    @property
+    def _drains(self) -> bool:
+        """Whether it is to leave: one that is quiet stays."""
+        return self._leaves_by < inf
 
     @property
     def polled(self) -> Mapping[str, float]:
@@ -173,7 +176,6 @@ class EntityWorker:
     def drain(self) -> None:
         """Stop polling; `run` returns when what runs has finished, or was cancelled after `drain`."""
         self._leaves_by = time.monotonic() + self._drain + _PUNCTUAL
-        self._drains = True
         self._shut_down()
         if self._core_ends.is_set():
             self._grace.run_out()
