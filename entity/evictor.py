@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from temporal_fleet.entity.executions import Execution, Executions
-from temporal_fleet.entity.memory import Memory, give_back, own_memory
+from temporal_fleet.entity.memory import Memory, give_back, own_memory, trim
 from temporal_fleet.protocol.messages import Evict, Evicted
 
 _PATIENCE = 3.0
@@ -22,6 +22,8 @@ _AT_ONCE = 64
 """Evictions asked for and not done yet: a Workflow Task that comes meanwhile waits for them."""
 
 
+_SETTLED = 0.05
+"""Seconds after a batch."""
 _TURNOVER = 100
 """Executions that the SDK evicts by itself, the cache being full, before their memory is seen to; a cache
 that is larger has to turn over once."""
@@ -147,4 +149,7 @@ def _tidied() -> float:
 
 def _given_back() -> Memory:
     give_back()
+    # Everything stood still meanwhile. What others free as they go on may keep ten mebibytes of it.
+    time.sleep(_SETTLED)
+    trim()
     return own_memory()

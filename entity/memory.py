@@ -6,11 +6,15 @@ Knows the kernel, Python's collector and glibc's malloc; not whose memory it was
 import ctypes
 import gc
 import resource
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 _ROLLUP = Path("/proc/self/smaps_rollup")
 _STATM = Path("/proc/self/statm")
+_OLDEST = 2
+"""The generation that is collected with all the younger ones."""
+_PAUSE = 0.005
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,29 @@ def give_back() -> None:
     Everything stands still while the collector looks at all there is: for whole batches, not for single
     executions.
     """
-    gc.collect()
+    _collect()
+    trim()
+
+
+def trim() -> None:
+    """Return what is free to the system."""
     libc = ctypes.CDLL(None)
     # Not glibc: its allocator has its own mind.
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim.argtypes = [ctypes.c_size_t]
         libc.malloc_trim(0)
+
+
+def _collect() -> None:
+    """Where another thread is in the middle of a collection, `gc.collect` returns at once, and what became
+    rubbish since that one began is still there."""
+    before = _full_collections()
+    gc.collect()
+    while _full_collections() == before:
+        time.sleep(_PAUSE)
+        gc.collect()
+
+
+def _full_collections() -> int:
+    collections: int = gc.get_stats()[_OLDEST]["collections"]
+    return collections
