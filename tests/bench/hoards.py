@@ -1,5 +1,6 @@
 """Executions that hoard memory in one entity's cache, and what `evict` gives back of it: with Python's own
-allocator, which keeps a mebibyte for each small object that stays in it, and with the C library's."""
+allocator, which keeps a mebibyte for each small object that stays in it, and with the C library's, told to
+keep nothing back."""
 
 import asyncio
 import time
@@ -22,6 +23,10 @@ _AT_ONCE = 50
 _WARM_UP = 50
 _WORKER = f"worker = {{ max_cached_workflows = {_EXECUTIONS + 1000} }}\n"
 
+_COMPACT = """env = { PYTHONMALLOC = "malloc", \
+GLIBC_TUNABLES = "glibc.malloc.tcache_count=0:glibc.malloc.mmap_threshold=131072" }
+"""
+
 _progress = Console(stderr=True)
 
 
@@ -29,7 +34,7 @@ def measure_hoards(address: str, folder: Path) -> list[Result]:
     folder.mkdir()
     return [
         *asyncio.run(_measure(address, folder, "pymalloc", "")),
-        *asyncio.run(_measure(address, folder, "malloc", 'env = { PYTHONMALLOC = "malloc" }\n')),
+        *asyncio.run(_measure(address, folder, "malloc", _COMPACT)),
     ]
 
 

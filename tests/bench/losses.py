@@ -98,7 +98,9 @@ async def _crowd(client: Client, make: MakeSide, *, kill: bool) -> Crowd:
         handles = await _cached(client, queue, _CACHED)
         await asyncio.to_thread(side.add_second)
         queries: list[float] = []
-        chance = random.Random(queue)
+        # Each once: of an execution whose task is pending the Cluster keeps one query. It refuses the next,
+        # and the client waits a second before it asks again.
+        to_ask = random.Random(queue).sample(handles, _QUERIES)
 
         async def query(handle: WorkflowHandle[object, object]) -> None:
             began = time.monotonic()
@@ -116,7 +118,7 @@ async def _crowd(client: Client, make: MakeSide, *, kill: bool) -> Crowd:
             signals += 1
             if signals % (_CACHED // _QUERIES) == 0:
                 # Of any: signalled already, about to be, done.
-                group.create_task(query(chance.choice(handles)))
+                group.create_task(query(to_ask.pop()))
             if kill and signals == int(_KILL_AFTER * _CACHED):
                 side.kill_first()
             await handle.result()
