@@ -3,7 +3,7 @@
 The core (1.35) ends its stream of Workflow Tasks while its pollers still receive: what the Cluster hands out
 in those milliseconds, activities too, nobody has, and each would wait for its start-to-close time-out. That
 is a best effort: a Cluster that is away ends it, and it never keeps an entity for longer than it has. How a
-Worker shuts down is in worker; what dead ones had in hand is the agent's matter.
+Worker shuts down is in departure; what dead ones had in hand is the agent's matter.
 
 Needed where the polls could not be ended before (last_polls). That a Cluster ends them while the core shuts
 down is no cure: the core's stream ends before its pollers do all the same.

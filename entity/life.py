@@ -306,7 +306,7 @@ class _Life:
                 "may wait for the sticky time-out; please report this"
             )
         else:
-            worker.sticky_queue = name
+            worker.name_sticky_queue(name)
             self._box.write_sticky_queue(name)
 
     async def _be_quiet(self, worker: EntityWorker, running: asyncio.Task[None]) -> None:

@@ -28,7 +28,7 @@ class SlowKnot(Knot):
         self._go_on.wait(60)
 
 
-def test_a_collection_that_is_under_way_is_waited_for():
+def test_a_collection_that_is_under_way_is_waited_for() -> None:
     ending, go_on = threading.Event(), threading.Event()
     collecting = threading.Thread(target=gc.collect)
     giving_back = threading.Thread(target=give_back)
