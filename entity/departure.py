@@ -148,6 +148,7 @@ class Departure:
             if self._phase is Phase.UNHEARD:
                 self._until_it_ended(self._end_polls_later())
             self._until_it_ended(self._watch())
+            self._until_it_ended(self._dropped.looked())
             await self._worker.shutdown()
 
     async def _end_polls(self) -> Polls:

@@ -114,6 +114,13 @@ class DroppedTasks:
         self._began = since
         self._search = asyncio.create_task(self._find(polls_workflows=polls_workflows))
 
+    async def looked(self) -> None:
+        """Return when all was looked at, or need not be: until then the black box has what was cached."""
+        await self._recorder.activations_over.wait()
+        if self._search is not None:
+            await asyncio.wait([self._search])
+        self._recorder.abandoned_freed()
+
     async def finish(self, within: float) -> None:
         """The Worker has ended: return when all was looked at, or so many seconds later."""
         if self._search is not None:

@@ -185,11 +185,11 @@ class Executions:
         self.leaving -= 1
 
     def abandoned(self) -> list[Execution]:
-        """What was cached: the SDK's core let it all go, at the end of its Worker, and told nobody."""
+        """What was cached: the SDK's core let it all go, at the end of its Worker, and told nobody. The black
+        box has it until it is released."""
         abandoned = self.everything()
         for execution in abandoned:
             self.evictions += not execution.closed
-            execution.release()
         self._cached.clear()
         self._running.clear()
         return abandoned

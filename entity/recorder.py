@@ -70,6 +70,8 @@ class Recorder:
         """There will be no more of them."""
         self.abandoned: list[Execution] = []
         """What was cached when they were over."""
+        self._in_box: list[Execution] = []
+        """Of those."""
         self.harmless = _Harmless()
 
     @property
@@ -195,7 +197,16 @@ class Recorder:
     def activations_ended(self) -> None:
         """There will be no more of them: the sticky queue is released, and each execution anybody's."""
         self.abandoned = self._executions.abandoned()
+        # The core may have dropped tasks of theirs: where this process dies before it has looked for those,
+        # its recovery does.
+        self._in_box = list(self.abandoned)
         self.activations_over.set()
+
+    def abandoned_freed(self) -> None:
+        """What was cached when they were over needs nobody any more."""
+        for execution in self._in_box:
+            execution.release()
+        self._in_box.clear()
 
 
 class RecordedBridge:

@@ -560,6 +560,18 @@ async def test_a_run_may_come_back_before_its_eviction_returned(recorder: Record
     assert states(setting.box) == [ExecutionState.RUNNING]
 
 
+async def test_what_the_core_let_go_at_its_end_is_held_until_it_was_looked_at(
+    recorder: Recorder, setting: Setting
+) -> None:
+    recorder.activation_taken(started("r"))
+    recorder.activation_given_back("r", recorder.activation_answered("r"))
+    recorder.activations_ended()
+    assert [one.run_id for one in recorder.abandoned] == ["r"]
+    assert states(setting.box) == [ExecutionState.BLOCKED]
+    recorder.abandoned_freed()
+    assert states(setting.box) == []
+
+
 async def test_an_answer_that_the_core_refuses_leaves_nothing_in_hand(
     recorder: Recorder, setting: Setting
 ) -> None:
