@@ -111,9 +111,14 @@ def _is_evidence(draft: Draft, entity: Entity, outcome: Exit, estate: Estate) ->
             return False
 
 
-def _acquit_the_old(draft: Draft, wall: float) -> None:
+def is_acquitted(suspect: Suspect, wall: float) -> bool:
+    """Whether it is none any more."""
     # A clock that was set back says as little of a death as one of long ago.
-    draft.suspects = {key: s for key, s in draft.suspects.items() if abs(wall - s.last) < WINDOW}
+    return abs(wall - suspect.last) >= WINDOW
+
+
+def _acquit_the_old(draft: Draft, wall: float) -> None:
+    draft.suspects = {key: s for key, s in draft.suspects.items() if not is_acquitted(s, wall)}
 
 
 def _count(draft: Draft, key: SuspectKey, type_name: str, life: str, wall: float) -> None:

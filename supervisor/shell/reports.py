@@ -20,6 +20,7 @@ from temporal_fleet.supervisor import __version__
 from temporal_fleet.supervisor.core.estate import ActivityKey, Recovery, Suspect
 from temporal_fleet.supervisor.core.fleet import Entity, Exit, Fleet, Pool, effective
 from temporal_fleet.supervisor.core.ledger import Ledger
+from temporal_fleet.supervisor.core.poison import is_acquitted
 from temporal_fleet.supervisor.core.view import entity_reason, fleet_state, http, pool_reason, ready_count
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.journal import JournalPlace
@@ -74,7 +75,8 @@ def status(
         for pool in fleet.pools.values()
     ]
     # One death speaks against nobody: all that was in hand is a suspect then.
-    suspects = [suspect for suspect in fleet.suspects.values() if suspect.deaths > 1]
+    wall = time.time()
+    suspects = [one for one in fleet.suspects.values() if one.deaths > 1 and not is_acquitted(one, wall)]
     recoveries = tuple(fleet.recoveries.values())
     ordered = sorted(fleet.entities.values(), key=lambda entity: (entity.pool, entity.ordinal))
     return StatusReport(

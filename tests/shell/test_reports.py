@@ -17,6 +17,7 @@ from temporal_fleet.supervisor.core.estate import (
     SuspectKey,
 )
 from temporal_fleet.supervisor.core.fleet import Fleet, MemoryLimits
+from temporal_fleet.supervisor.core.poison import WINDOW
 from temporal_fleet.supervisor.shell import reports
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.journal import JournalPlace
@@ -59,7 +60,7 @@ def test_what_many_deaths_leave_fits_a_frame_and_the_rest_is_counted() -> None:
     for number in range(1000):
         key = ActivityKey(f"{number}".ljust(1000, "w"), "r" * 36, "a" * 1000)
         # Every second one was at no more than one death.
-        suspects[key] = Suspect(key, "t" * 1000, 1 + number % 2)
+        suspects[key] = Suspect(key, "t" * 1000, 1 + number % 2, last=time.time())
     lives = [Life(f"orders-{number}", 1) for number in range(200)]
     recoveries = {
         life: Recovery(life, RecoveryState.WAITING, since=0.0, due=60.0, signal=None, cause="")
@@ -73,3 +74,15 @@ def test_what_many_deaths_leave_fits_a_frame_and_the_rest_is_counted() -> None:
     assert {suspect.deaths for suspect in told.suspects} == {2}
     assert told.suspects[-1].workflow_id.startswith("999")
     assert told.recoveries[0].entity == "orders-0"
+
+
+def test_a_suspect_of_long_ago_is_none() -> None:
+    old, new = (ActivityKey(name, "r", "1") for name in ("old", "new"))
+    now = time.time()
+    suspects: dict[SuspectKey, Suspect] = {
+        old: Suspect(old, "Pay", 2, last=now - WINDOW - 60),
+        new: Suspect(new, "Pay", 2, last=now - WINDOW + 60),
+    }
+    told = status(Fleet(embedded=False, pools={}, suspects=suspects))
+    assert [suspect.workflow_id for suspect in told.suspects] == ["new"]
+    assert told.suspects_total == 1
