@@ -257,6 +257,7 @@ def _reject(draft: Draft, change: int, *problems: str) -> None:
 
 def _supersede(draft: Draft, change: int, by: int) -> None:
     problems = superseded_by(find(draft.changes, by))
+    draft.emit("fleet.change-superseded", Level.INFO, f"change {change}: {'; '.join(problems)}")
     draft.changes = passed(draft.changes, change, OrderState.SUPERSEDED, "; ".join(problems), draft.now)
     draft.act(Failed(find(draft.changes, change).request, problems, change))
 
