@@ -33,7 +33,7 @@ PARAMETERS = {
 OWNED = {
     "client": "the fleet connects the client: configure it in [cluster]",
     "task_queue": "set the pool's `task_queue`",
-    "identity": "the fleet names its entities: FLEET/ENTITY@HOST:PID",
+    "identity": "the fleet names its entities: FLEET/ENTITY.INCARNATION@HOST:PID",
     "graceful_shutdown_timeout": "set the pool's `drain`",
 }
 """Arguments that no program may set, each with what to do instead."""

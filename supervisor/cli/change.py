@@ -32,7 +32,8 @@ def reload(place: Place, force: tuple[str, ...], no_wait: bool) -> None:
     """Make the fleet follow its config file and the code of its programs.
 
     A file with errors, or a program that cannot be imported, changes nothing. When new entities do not become
-    ready, the change is taken back: the old ones never left. `plan` tells beforehand what is to be done."""
+    ready, the change is taken back: the old ones never left, or are rolled back to. `plan` tells beforehand
+    what is to be done."""
     with Supervisor(place) as supervisor:
         if force:
             must_exist("pool", force, [pool.name for pool in supervisor.status().pools])

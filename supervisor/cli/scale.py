@@ -42,9 +42,10 @@ def _sizes(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> dic
 def scale(place: Place, pools: dict[str, int], no_wait: bool) -> None:
     """Change how many entities pools have.
 
-    Edits the config file, keeping its comments, then reloads; the file is given back as it was when the fleet
-    refuses that, or takes it back. A fleet that `run` has started has no file: there the change lasts as long
-    as the fleet. Of entities that are too many those go that have the least in their hands."""
+    Edits the config file, keeping its comments, then reloads; the file is given back as it was when the
+    fleet refuses that, or takes it back while this waits (not with --no-wait, nor after Ctrl-C). A fleet
+    that `run` has started has no file: there the change lasts as long as the fleet. Of entities that are
+    too many those go that have the least in their hands."""
     _must_be_possible(pools)
     with Supervisor(place) as supervisor:
         report = supervisor.status()

@@ -146,7 +146,9 @@ def _remedies(supervisor: Supervisor, report: StatusReport) -> list[str]:
         return []
     restarts = [f"mend it, then: {supervisor.place.command(f'restart {pool}')}" for pool in failed]
     if report.fleet.config is not None:
-        restarts.append(f"or mend {report.fleet.config}, then: {supervisor.place.command('reload')}")
+        restarts.append(
+            f"or, with a new program, mend {report.fleet.config}, then: {supervisor.place.command('reload')}"
+        )
     return restarts
 
 

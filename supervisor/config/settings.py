@@ -53,7 +53,8 @@ class Fleet(Table):
         examples=["shop"],
     )
     run_dir: FileSystemPath = Field(
-        description="Folder of sockets and black boxes, mode 0700. Default: $RUNTIME_DIRECTORY, else "
+        description="Folder of sockets and black boxes, mode 0700, or 0711 where a pool has "
+        "`resources.user`. Default: $RUNTIME_DIRECTORY, else "
         "/run/temporal-fleet/NAME for /etc/temporal-fleet/NAME.toml, else "
         "$XDG_RUNTIME_DIR/temporal-fleet/NAME, else /tmp/temporal-fleet-UID/NAME.",
         examples=["/run/shop"],
@@ -61,7 +62,7 @@ class Fleet(Table):
     state_dir: FileSystemPath = Field(
         description="Folder of what must outlive a reboot. Default: $STATE_DIRECTORY, else "
         "/var/lib/temporal-fleet/NAME for /etc/temporal-fleet/NAME.toml, else "
-        "~/.local/state/temporal-fleet/NAME.",
+        "$XDG_STATE_HOME/temporal-fleet/NAME, else ~/.local/state/temporal-fleet/NAME.",
         examples=["/var/lib/shop"],
     )
     log_format: Literal["auto", "console", "json"] = Field(
@@ -71,7 +72,8 @@ class Fleet(Table):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
-        description="What is logged at least, by the fleet and by programs that chose no level themselves.",
+        description="What is logged at least, by the supervisor, by entities, and by programs that chose no "
+        "level themselves.",
         examples=["debug"],
     )
     log_dir: FileSystemPath | None = Field(
@@ -191,8 +193,9 @@ class Cluster(Table):
     )
     rebuild_task_tokens: bool = Field(
         default=True,
-        description="Free the Workflow Tasks of a dead entity at once, by task tokens made anew; false: they "
-        "wait for their own time-out.",
+        description="Free the Workflow Tasks of a dead entity at once, by task tokens made anew, and those "
+        "that one drops as it leaves (it goes by what held when it was forked); false: they wait for their "
+        "own time-out.",
         examples=[True],
     )
     tls: Tls | None = Field(default=None, description="TLS; present, even empty, it is used.")
@@ -204,14 +207,14 @@ class Restart(Table):
 
     policy: Literal["always", "on-failure", "never"] = Field(
         default="always",
-        description="Whether a dead entity is restarted; on-failure: not after an exit of its own with "
-        "status 0.",
+        description="Whether a dead entity is restarted; on-failure: not after it drained and ended by "
+        "itself.",
         examples=["always"],
     )
     backoff: PositiveDuration = Field(
         default="100ms",
         validate_default=True,
-        description="Pause before the first restart; it doubles each time.",
+        description="Pause before the second restart in a row (the first is at once); it doubles each time.",
         examples=["100ms"],
     )
     backoff_max: PositiveDuration = Field(

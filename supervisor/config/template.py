@@ -74,7 +74,7 @@ def template(
 # What happens when an entity dies. After more than max_restarts crashes within this time it has failed.
 #[{table}.restart]
 #policy = "always"                      # always, on-failure, never
-#backoff = "100ms"                      # pause before the first restart; it doubles each time
+#backoff = "100ms"                      # pause before the second in a row; it doubles each time
 #backoff_max = "30s"
 #max_restarts = 10
 #within = "60s"

@@ -19,7 +19,8 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class WorkerOptions(BaseModel):
-    """The SDK's Worker() options by name; what is absent keeps the SDK's default."""
+    """The SDK's Worker() options by name; what is absent keeps the SDK's default, but for those that name
+    another."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -52,7 +53,8 @@ class WorkerOptions(BaseModel):
     )
     sticky_queue_schedule_to_start_timeout: PositiveDuration | None = Field(
         default=None,
-        description="How long a Workflow Task waits for the entity that has the execution cached.",
+        description="How long a Workflow Task waits for the entity that has the execution cached. "
+        "Default: 2s.",
         examples=["10s"],
     )
     max_heartbeat_throttle_interval: PositiveDuration | None = Field(
@@ -99,7 +101,7 @@ OWNED: Final = {
     "activities": "the program's activities are found: set `program` of the pool",
     "workflows": "the program's workflows are found: set `program` of the pool",
     "nexus_service_handlers": "the program's Nexus handlers are found: set `program` of the pool",
-    "identity": "an entity's identity is FLEET/ENTITY@HOST:PID: set [fleet] name",
+    "identity": "an entity's identity is FLEET/ENTITY.INCARNATION@HOST:PID: set [fleet] name",
     "build_id": "computed once from the program's code; for Worker Versioning return `deployment_config` "
     'from a factory: program = "module:factory"',
     "use_worker_versioning": "deprecated by the SDK: return `deployment_config` from a factory: "

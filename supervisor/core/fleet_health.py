@@ -130,7 +130,7 @@ def _entities(entities: Sequence[EntityReport]) -> Iterator[Finding]:
             yield problem(
                 entity.id,
                 f"failed: {entity.reason}",
-                f"mend its program, then: temporal-fleet restart {entity.id}",
+                f"mend its program, then: temporal-fleet restart {entity.pool}",
             )
         elif entity.state == "backoff":
             yield warning(entity.id, f"died, and is to be started again: {entity.reason}", "see its log")

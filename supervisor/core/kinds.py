@@ -81,7 +81,9 @@ class Telling:
 _DEBUG, _INFO, _WARNING, _ERROR = Level.DEBUG, Level.INFO, Level.WARNING, Level.ERROR
 
 KINDS: Final[Mapping[EventKind, Telling]] = {
-    "fleet.changed": Telling("A reload or a scale is in force; the fleet begins to follow it.", (_INFO,)),
+    "fleet.changed": Telling(
+        "A reload, a scale or a restart is in force; the fleet begins to follow it.", (_INFO,)
+    ),
     "fleet.converged": Telling("The fleet is what a change asked for.", (_INFO,)),
     "fleet.change-rejected": Telling(
         "A change was refused, and nothing was changed by it: an error of the file, a program that does not "
@@ -121,7 +123,7 @@ KINDS: Final[Mapping[EventKind, Telling]] = {
         "death.",
         (_DEBUG, _INFO),
     ),
-    "helper.died": Telling("A helper process died; it is started again after a pause.", (_ERROR,)),
+    "helper.died": Telling("A helper process died; it is started again, the first time at once.", (_ERROR,)),
     "helper.killed": Telling(
         "A helper process was not ready in time, or does not do its work: it is killed.", (_ERROR,)
     ),

@@ -52,7 +52,7 @@ def test_ten_different_errors_are_told_at_once() -> None:
         'must be one of "workflow", "activity" or "nexus"',
         "fleet.toml:13: pools.orders.worker.max_concurrent_activities = 0: must be at least 1",
         "fleet.toml:13: pools.orders.worker.identity: not set here: an entity's identity is "
-        "FLEET/ENTITY@HOST:PID: set [fleet] name",
+        "FLEET/ENTITY.INCARNATION@HOST:PID: set [fleet] name",
         "fleet.toml:15: pools.Billing: the name of a pool must be 1 to 48 of a-z, 0-9, _ and -, "
         "a letter or digit first, such as [pools.orders]",
         "fleet.toml:18: pools.Billing.restart.polcy: is no key of this table; did you mean policy?",
