@@ -19,7 +19,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from tests.bench.program import losses
 from tests.bench.results import Result
-from tests.bench.sides import Side, environment, sdk_alone, under_supervisor
+from tests.bench.sides import Side, UnderSupervisor, environment, sdk_alone, under_supervisor
 from tests.waiting import eventually
 
 _CACHED = 200
@@ -28,6 +28,8 @@ _RUNS = 5
 _AT_ONCE = 50
 _KILL_AFTER = 0.3
 """Of the signals: this part is sent before the kill, the rest with it and after it."""
+
+_COLD = "nobody killed, all evicted before"
 
 _progress = Console(stderr=True)
 _numbers = itertools.count(1)
@@ -51,24 +53,25 @@ def measure_losses(address: str, folder: Path) -> list[Result]:
 async def _measure(address: str, folder: Path) -> list[Result]:
     client = await Client.connect(address)
     plain, fleet = _sides(address, folder)
-    crowds: dict[str, list[Crowd]] = {"floor": [], "plain": [], "fleet": []}
+    crowds: dict[str, list[Crowd]] = {"floor": [], "cold": [], "plain": [], "fleet": []}
     singles: dict[str, list[float]] = {"plain": [], "fleet": []}
     for number in range(_RUNS):
         _progress.print(f"run {number + 1} of {_RUNS}: {_CACHED} cached executions …")
         crowds["floor"].append(await _crowd(client, fleet, kill=False))
+        crowds["cold"].append(await _crowd(client, fleet, kill=False, cold=True))
         crowds["fleet"].append(await _crowd(client, fleet, kill=True))
         # It takes as long as the sticky time-out each time, whatever the rest does.
         if number == 0:
             crowds["plain"].append(await _crowd(client, plain, kill=True))
             singles["plain"].append(await _single(client, plain))
         singles["fleet"].append(await _single(client, fleet))
-    floor, killed, alone = (
-        statistics.median(crowd.all for crowd in crowds[side]) for side in ("floor", "fleet", "plain")
+    floor, cold, killed, alone = (
+        statistics.median(crowd.all for crowd in crowds[side]) for side in ("floor", "cold", "fleet", "plain")
     )
     single, single_alone = (statistics.median(singles[side]) for side in ("fleet", "plain"))
-    slowest, slowest_floor, slowest_alone = (
+    slowest, slowest_floor, slowest_cold, slowest_alone = (
         max(seconds for crowd in crowds[side] for seconds in crowd.queries)
-        for side in ("fleet", "floor", "plain")
+        for side in ("fleet", "floor", "cold", "plain")
     )
     _progress.print("a Workflow Task in hand, an activity in hand …")
     task = [await _in_hand(client, fleet, "SlowTask", "task") for _ in range(_RUNS)]
@@ -84,19 +87,25 @@ async def _measure(address: str, folder: Path) -> list[Result]:
             1.5,
             relative=True,
         ),
+        Result(f"{_CACHED} cached, one killed; plain: {_COLD}", killed, cold, "s", None),
         Result(f"{_CACHED} cached, one killed", killed, alone, "s", 0.5, relative=True),
         Result("one cached execution", single, single_alone, "s", 0.25),
         Result("the slowest query; plain: nobody killed", slowest, slowest_floor, "s", 1.0),
+        Result(f"the slowest query; plain: {_COLD}", slowest, slowest_cold, "s", None),
         Result("the slowest query", slowest, slowest_alone, "s", 1.0),
         Result("a Workflow Task in hand, again", statistics.median(task), task_alone, "s", 0.3),
         Result("an activity in hand, again", statistics.median(activity), activity_alone, "s", 0.3),
     ]
 
 
-async def _crowd(client: Client, make: MakeSide, *, kill: bool) -> Crowd:
+async def _crowd(client: Client, make: MakeSide, *, kill: bool, cold: bool = False) -> Crowd:
+    """`cold`: each is replayed when it is signalled, as after a death."""
     with make() as (side, queue, _):
         handles = await _cached(client, queue, _CACHED)
         await asyncio.to_thread(side.add_second)
+        if cold:
+            assert isinstance(side, UnderSupervisor)
+            await asyncio.to_thread(side.fleet.evict_all)
         queries: list[float] = []
         # Each once: of an execution whose task is pending the Cluster keeps one query. It refuses the next,
         # and the client waits a second before it asks again.
