@@ -26,6 +26,7 @@ from temporal_fleet.entity.cluster import PATIENCE, Cluster, Declined
 from temporal_fleet.entity.lost_activities import Retried, activity_failure
 from temporal_fleet.entity.persistence import Persistence
 from temporal_fleet.entity.tally import Tally
+from temporal_fleet.entity.task_tokens import seconds
 from temporal_fleet.protocol.blackbox import read_blackbox
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.helpers import ActivityVerdict, RecoverEntity
@@ -38,6 +39,9 @@ _ASKED = 128
 _AT_ONCE = 8
 _WORTH = 30.0
 """Seconds after the death for which the Cluster is waited for."""
+_UNREAD_FOR = 30.0
+"""Seconds before the death in which what was never read was handed out: while a process hangs, its core takes
+tasks. What was started before that was read, and is somebody else's to complete."""
 
 
 class UnreadActivities:
@@ -74,11 +78,17 @@ class UnreadActivities:
         await asyncio.gather(*(ask() for _ in range(_AT_ONCE)))
 
     async def _look_at(self, workflow_id: str, run_id: str) -> None:
+        # What fails an activity by its id fails whatever attempt is under way: it is not sent again without
+        # another look.
+        await self._persistence.attempt(lambda: self._look_once(workflow_id, run_id), self._until)
+
+    async def _look_once(self, workflow_id: str, run_id: str) -> None:
+        """Raises ClusterTrouble."""
         execution = WorkflowExecution(workflow_id=workflow_id, run_id=run_id)
         request = DescribeWorkflowExecutionRequest(namespace=self._cluster.namespace, execution=execution)
         try:
-            described: DescribeWorkflowExecutionResponse = await self._persistence.ask(
-                lambda service: service.describe_workflow_execution(request, timeout=PATIENCE), self._until
+            described: DescribeWorkflowExecutionResponse = await self._cluster.ask(
+                lambda service: service.describe_workflow_execution(request, timeout=PATIENCE)
             )
         except Declined:
             # Closed and forgotten meanwhile.
@@ -94,7 +104,8 @@ class UnreadActivities:
 
     def _is_lost(self, pending: PendingActivityInfo) -> bool:
         started = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
-        return started and pending.last_worker_identity == self._identity
+        of_late = seconds(pending.last_started_time) >= self._order.died_at - _UNREAD_FOR
+        return started and of_late and pending.last_worker_identity == self._identity
 
     async def _fail(self, activity: HeldActivity) -> None:
         request = RespondActivityTaskFailedByIdRequest(
@@ -106,9 +117,8 @@ class UnreadActivities:
             failure=activity_failure(self._order, activity, ActivityVerdict(task_token=b"")),
         )
         try:
-            await self._persistence.ask(
-                lambda service: service.respond_activity_task_failed_by_id(request, timeout=PATIENCE),
-                self._until,
+            await self._cluster.ask(
+                lambda service: service.respond_activity_task_failed_by_id(request, timeout=PATIENCE)
             )
         except Declined:
             self._tally.refused += 1
@@ -142,6 +152,6 @@ def _held(execution: WorkflowExecution, workflow_type: str, pending: PendingActi
         activity_type=pending.activity_type.name,
         attempt=pending.attempt,
         task_token=b"",
-        since=pending.last_started_time.ToNanoseconds() / 1e9,
+        since=seconds(pending.last_started_time),
         expires=None,
     )
