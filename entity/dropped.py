@@ -229,7 +229,7 @@ class DroppedTasks:
             pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
             and pending.last_worker_identity == self._cluster.identity
             and seconds(pending.last_started_time) >= self._began - _CLOCKS_APART
-            and not self._recorder.took_of_late(run_id, pending.activity_id, pending.attempt)
+            and not self._recorder.took(run_id, pending.activity_id, pending.attempt)
         )
 
     def _suspect(self, run_id: str, suspects: list[_Suspect]) -> None:

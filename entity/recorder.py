@@ -39,6 +39,7 @@ _logger = logging.getLogger(__name__)
 
 class _Activity(NamedTuple):
     entry: ActivityEntry
+    attempted: _Attempt
     ends: float | None
     """When its attempt, or the whole of it, is out of time; None: it has no limit, or its code has ended.
     Monotonic: the Cluster's clock may be another."""
@@ -106,8 +107,10 @@ class Recorder:
         execution = start.workflow_execution
         since = time.time()
         run_id = execution.run_id or start.run_id
-        self._taken_of_late.append((since, (run_id, start.activity_id, start.attempt)))
-        while self._taken_of_late[0][0] < since - _OF_LATE:
+        attempted = run_id, start.activity_id, start.attempt
+        now = time.monotonic()
+        self._taken_of_late.append((now, attempted))
+        while self._taken_of_late[0][0] < now - _OF_LATE:
             self._taken_of_late.popleft()
         expires = _expiry(start)
         left = None if expires is None else expires - _seconds(start.started_time)
@@ -125,16 +128,17 @@ class Recorder:
                 details=_serialised(start.heartbeat_details),
             )
         )
-        self._activities[task.task_token] = _Activity(
-            entry, None if left is None else time.monotonic() + left
-        )
+        self._activities[task.task_token] = _Activity(entry, attempted, None if left is None else now + left)
         if not self.tasks % _SO_MANY:
             self._busy()
 
-    def took_of_late(self, run_id: str, activity_id: str, attempt: int) -> bool:
-        """Whether this attempt came here in the last seconds in which any came; it may be over."""
+    def took(self, run_id: str, activity_id: str, attempt: int) -> bool:
+        """Whether this attempt is in hand, or came here in the last seconds in which any came; then it may be
+        over."""
         attempted = run_id, activity_id, attempt
-        return any(taken == attempted for _, taken in self._taken_of_late)
+        return any(one.attempted == attempted for one in self._activities.values()) or any(
+            taken == attempted for _, taken in self._taken_of_late
+        )
 
     def has_in_hand(self, run_id: str) -> bool:
         """Whether an activation of this run was taken, and its answer was not."""

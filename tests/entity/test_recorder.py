@@ -20,6 +20,7 @@ import pytest
 import temporalio.bridge.worker
 from temporalio import activity
 from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.bridge.proto.activity_task import ActivityTask
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.client import (
     ActivityFailureError,
@@ -558,6 +559,27 @@ async def test_a_run_may_come_back_before_its_eviction_returned(recorder: Record
     recorder.activation_taken(started("r"))
     recorder.activation_given_back("r", eviction)
     assert states(setting.box) == [ExecutionState.RUNNING]
+
+
+def activity_task(activity_id: str) -> ActivityTask:
+    task = ActivityTask(task_token=activity_id.encode())
+    task.start.workflow_execution.run_id = "r"
+    task.start.activity_id, task.start.attempt = activity_id, 1
+    return task
+
+
+async def test_an_attempt_is_known_while_it_is_in_hand_and_for_a_while_then(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder.activity_taken(activity_task("1"))
+    recorder.activity_given_back(b"1")
+    recorder.activity_taken(activity_task("2"))
+    assert recorder.took("r", "1", 1)
+    monkeypatch.setattr("temporal_fleet.entity.recorder._OF_LATE", 0.0)
+    recorder.activity_taken(activity_task("3"))
+    assert not recorder.took("r", "1", 1)
+    assert recorder.took("r", "2", 1)
+    assert not recorder.took("r", "2", 2)
 
 
 async def test_what_the_core_let_go_at_its_end_is_held_until_it_was_looked_at(
