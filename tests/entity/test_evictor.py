@@ -79,6 +79,12 @@ def test_what_an_order_means(
     assert choice.passed_over == passed_over
 
 
+def test_a_clock_that_was_set_back_keeps_nobody(executions: Executions) -> None:
+    an_hour_ago = NOW - 3600
+    assert "".join(one.run_id for one in choose(executions, order(), an_hour_ago).executions) == "eabcf"
+    assert choose(executions, order(idle=1.0), an_hour_ago).executions == []
+
+
 @pytest.fixture
 async def client(dev_server: DevServer) -> Client:
     identity = f"caches@{os.getpid()}"
