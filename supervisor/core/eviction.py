@@ -94,7 +94,11 @@ def evicted(draft: Draft, event: events.Evicted) -> None:
         f"{mebibytes(event.after)} after; {event.cached} remain cached"
     )
     draft.emit("memory.evicted", Level.INFO, told, entity)
-    _end(draft, entity, helped=2 * brought >= entity.relief.bytes)
+    if event.evicted > 0:
+        entity = draft.set(entity, relief=replace(entity.relief, brought=brought / event.evicted))
+    # One that brought what executions cost was too small, and the next one is not.
+    worth = brought >= max(1, event.evicted) * LEAST_COST and event.cached > 0
+    _end(draft, entity, helped=2 * brought >= entity.relief.bytes or worth)
 
 
 def expire(draft: Draft) -> None:
@@ -156,9 +160,11 @@ def baseline(entity: Entity, reading: events.Reading) -> int:
 
 
 def cost(entity: Entity, reading: events.Reading) -> float:
-    """Bytes that a cached execution of this entity costs, as far as can be told."""
-    held = reading.rss - (entity.baseline or 0)
-    return max(LEAST_COST, held / max(1, reading.cached))
+    """Bytes that a cached execution of this entity costs, as far as can be told: memory that a program took
+    after it was first measured looks like its executions', until some of those were evicted."""
+    held = (reading.rss - (entity.baseline or 0)) / max(1, reading.cached)
+    seen = entity.relief.brought
+    return max(LEAST_COST, held if seen is None else min(held, seen))
 
 
 def executions(entity: Entity, reading: events.Reading, needed: int) -> int:

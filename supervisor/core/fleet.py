@@ -222,7 +222,9 @@ class Relief:
     executions: int = 0
     """How many that takes, as far as can be told."""
     futile: int = 0
-    """So many in a row brought less than half of what they were to bring."""
+    """So many in a row brought less than half of what they were to bring, or less than executions cost."""
+    brought: float | None = None
+    """Bytes that each execution brought at the last one; None: not known."""
 
 
 class Strain(Enum):

@@ -224,6 +224,19 @@ def test_evictions_that_bring_much_are_not_held_back() -> None:
     assert peak <= 360 * MIB
 
 
+def test_memory_that_a_program_took_late_is_not_charged_to_its_executions_for_ever() -> None:
+    caches = Caches(up(limited(evict=300)))
+    caches.of[FIRST] = Cache(base=20 * MIB)
+    caches.second()
+    caches.of[FIRST].base = 220 * MIB
+    peak = 0
+    for _ in range(300):
+        caches.second(lambda cache: setattr(cache, "executions", cache.executions + 3))
+        peak = max(peak, caches.of[FIRST].rss)
+    assert peak <= 340 * MIB
+    assert caches.driver.entity("orders-1").relief.futile == 0
+
+
 def test_a_cache_that_was_full_when_first_measured_is_no_baseline_for_ever() -> None:
     caches = Caches(up(limited(evict=300)))
     caches.of[FIRST] = Cache(executions=200)
