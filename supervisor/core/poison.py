@@ -32,6 +32,8 @@ LIVES_KEPT = 32
 WINDOW = 24 * 3600.0
 """Seconds after its last death in which one is a suspect: a long activity outlives many that have nothing to
 do with each other."""
+CACHED_AT_MOST = 100
+"""Executions of an entity that grew too large, for its activity to be to blame."""
 STEP = 1.0
 """Seconds between the retries of suspects at their second death together; doubled at each further one."""
 LATEST = 60.0
@@ -104,11 +106,18 @@ def _is_evidence(draft: Draft, entity: Entity, outcome: Exit, estate: Estate) ->
         case Leaving.ITSELF:
             # SIGKILL came from us then, for its drain took too long; or, of no child of ours, may have.
             return outcome.signal != "SIGKILL" and (outcome.signal, outcome.code) != (None, None)
-        case Leaving.HUNG | Leaving.TOO_LARGE:
-            # The process as a whole was at fault: of several activities each may be innocent.
-            return len({activity.key for activity in estate.activities}) <= 1
+        # The process as a whole was at fault: of several activities each may be innocent.
+        case Leaving.HUNG:
+            return _holds_one_at_most(estate)
+        case Leaving.TOO_LARGE:
+            # Its cache may be all that was too large.
+            return _holds_one_at_most(estate) and estate.cached <= CACHED_AT_MOST
         case _:
             return False
+
+
+def _holds_one_at_most(estate: Estate) -> bool:
+    return len({activity.key for activity in estate.activities}) <= 1
 
 
 def is_acquitted(suspect: Suspect, wall: float) -> bool:

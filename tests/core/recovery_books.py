@@ -11,7 +11,7 @@ from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.decide import STALL_GRACE
 from temporal_fleet.supervisor.core.estate import NOTHING, Estate, Life, SuspectKey
 from temporal_fleet.supervisor.core.fleet import AGENT, Entity, Fleet, HelperState, Leaving, Phase
-from temporal_fleet.supervisor.core.poison import KEPT, WINDOW
+from temporal_fleet.supervisor.core.poison import CACHED_AT_MOST, KEPT, WINDOW
 from temporal_fleet.supervisor.core.recoveries import LAST_WAIT, OVERDUE_AFTER
 from temporal_fleet.supervisor.core.states import State
 
@@ -146,7 +146,10 @@ class RecoveryBooks:
         crash = meaning(place, event) is Verdict.CRASH and not (unknown and unready)
         overdue = place.leaving is Leaving.ITSELF and (event.signal == "SIGKILL" or unknown)
         several = len({held.key for held in event.estate.activities}) > 1
-        vague = several and place.leaving in {Leaving.HUNG, Leaving.TOO_LARGE}
+        large = place.leaving is Leaving.TOO_LARGE
+        vague = (several and (large or place.leaving is Leaving.HUNG)) or (
+            large and event.estate.cached > CACHED_AT_MOST
+        )
         innocent = place.leaving is Leaving.NO_SLOT_LEFT
         if not crash or before.phase is not Phase.RUNNING or ordered or overdue or vague or innocent:
             self.seen["no evidence"] += 1

@@ -19,8 +19,8 @@ from temporal_fleet.supervisor.core.estate import (
     RunKey,
     SuspectKey,
 )
-from temporal_fleet.supervisor.core.fleet import Leaving, Pool
-from temporal_fleet.supervisor.core.poison import KEPT, LATEST, WINDOW
+from temporal_fleet.supervisor.core.fleet import Leaving, MemoryLimits, Pool
+from temporal_fleet.supervisor.core.poison import CACHED_AT_MOST, KEPT, LATEST, WINDOW
 from temporal_fleet.supervisor.core.restart import RestartPolicy
 from temporal_fleet.supervisor.core.states import State
 from tests.core.driver import Driver, up
@@ -206,6 +206,22 @@ def test_a_hang_is_evidence_against_the_only_activity(held: tuple[SuspectKey, ..
     assert driver.entity("orders-1").leaving is Leaving.HUNG
     driver.tell(events.Died("orders-1", 1, None, "SIGKILL", "", holding(*held)))
     assert deaths(driver) == (dict.fromkeys(held, 1) if counted else {})
+
+
+@pytest.mark.parametrize(
+    ("cached", "counted"), [(0, True), (CACHED_AT_MOST, True), (CACHED_AT_MOST + 1, False)]
+)
+def test_growing_too_large_is_evidence_where_the_cache_is_small(cached: int, counted: bool) -> None:
+    driver = up(make_pool("orders", 1, restart=PATIENT, memory=MemoryLimits(kill_above=1000)))
+    driver.tell(
+        events.Measured(
+            (events.Reading("orders-1", 1, rss=1001, pss=None, cached=cached, blocked=0, tasks=0),)
+        )
+    )
+    assert driver.entity("orders-1").leaving is Leaving.TOO_LARGE
+    estate = replace(holding(KILLER), cached=cached)
+    driver.tell(events.Died("orders-1", 1, None, "SIGKILL", "", estate, 0.0))
+    assert (KILLER in driver.fleet.suspects) is counted
 
 
 def test_of_those_that_were_always_there_together_nobody_is_condemned() -> None:
