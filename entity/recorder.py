@@ -65,6 +65,7 @@ class Recorder:
         self._activations: dict[str, int] = {}
         self._running_since: dict[str, float] = {}
         self._numbers = itertools.count()
+        self._nexus_tasks: set[bytes] = set()
         # By run id: since when.
         self._evicting: dict[str, float] = {}
         self.activations_over = asyncio.Event()
@@ -160,6 +161,18 @@ class Recorder:
         activity = self._activities.pop(task_token, None)
         if activity is not None:
             activity.entry.release()
+
+    def nexus_task_taken(self, task: Any) -> None:
+        """A Nexus task, or the cancellation of one, left the poll."""
+        if task.HasField("task"):
+            self.tasks += 1
+            self._nexus_tasks.add(task.task.task_token)
+            self._box.write_nexus_tasks(len(self._nexus_tasks))
+
+    def nexus_task_given_back(self, task_token: bytes) -> None:
+        if task_token in self._nexus_tasks:
+            self._nexus_tasks.remove(task_token)
+            self._box.write_nexus_tasks(len(self._nexus_tasks))
 
     def activation_taken(self, activation: Any) -> None:
         run_id: str = activation.run_id
@@ -267,8 +280,16 @@ class RecordedBridge:
 
     async def poll_nexus_task(self) -> Any:
         task = await self._bridge.poll_nexus_task()
-        self._recorder.tasks += task.HasField("task")
+        with self._harmless:
+            self._recorder.nexus_task_taken(task)
         return task
+
+    async def complete_nexus_task(self, comp: Any) -> None:
+        try:
+            await self._bridge.complete_nexus_task(comp)
+        finally:
+            with self._harmless:
+                self._recorder.nexus_task_given_back(comp.task_token)
 
 
 class _Harmless:

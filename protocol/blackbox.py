@@ -17,6 +17,7 @@ records, what it says in entries. All integers are little-endian.
     3792  8  mark of a record
     3800 64  what found no room: two copies of a payload, as records has them
     3864  2  bytes of its GPUs,            3866  128  their indices, with spaces between them
+    4000 64  Nexus tasks in hand: two copies of a payload
     4096     records
 """
 
@@ -64,6 +65,7 @@ _STICKY_QUEUE = (2762, 1024)
 _MARK = 3792
 _UNRECORDED = 3800
 _GPUS = (3864, 128)
+_NEXUS_TASKS = 4000
 _COUNT = struct.Struct("<Q12x")
 
 
@@ -104,6 +106,8 @@ class BlackBoxWriter:
         self._store = RecordStore(file, HEADER, LARGEST, mark)
         self._counter = Payload(self._map, _UNRECORDED, 0)
         self._counter.write(_COUNT.pack(0))
+        self._nexus_tasks = Payload(self._map, _NEXUS_TASKS, 0)
+        self._nexus_tasks.write(_COUNT.pack(0))
         self.unrecorded = 0
         """Activities and executions that found no room, over the whole life."""
         self._put(_ENTITY, name)
@@ -143,6 +147,10 @@ class BlackBoxWriter:
             self._count_unrecorded()
             return ExecutionEntry(None)
         return entry
+
+    def write_nexus_tasks(self, number: int) -> None:
+        """How many are in hand. One thread at a time."""
+        self._nexus_tasks.write(_COUNT.pack(number))
 
     def _count_unrecorded(self) -> None:
         with self._store.lock:
@@ -212,20 +220,23 @@ def _holdings(descriptor: int, mark: bytes) -> Holdings:
         else:
             raise PeerRubbish(f"the record at {stored.offset} is of kind {stored.kind}, which there is not")
     return Holdings(
-        activities=activities, executions=list(executions.values()), unrecorded=_unrecorded(descriptor)
+        activities=activities,
+        executions=list(executions.values()),
+        nexus_tasks=_counted(descriptor, _NEXUS_TASKS, "Nexus tasks"),
+        unrecorded=_counted(descriptor, _UNRECORDED, "what found no room"),
     )
 
 
-def _unrecorded(descriptor: int) -> int:
+def _counted(descriptor: int, offset: int, what: str) -> int:
     count = None
     for _ in range(_READINGS):
-        count, settled = newest_payload(os.pread(descriptor, COPIES, _UNRECORDED), 0)
+        count, settled = newest_payload(os.pread(descriptor, COPIES, offset), 0)
         if settled:
             break
     if count is None:
-        raise PeerRubbish("its count of what found no room is not whole")
-    (unrecorded,) = _COUNT.unpack(count)
-    return int(unrecorded)
+        raise PeerRubbish(f"its count of {what} is not whole")
+    (number,) = _COUNT.unpack(count)
+    return int(number)
 
 
 def _header_at_rest(descriptor: int) -> bytes:

@@ -58,5 +58,7 @@ class CachedExecution(msgspec.Struct, frozen=True, kw_only=True):
 class Holdings(msgspec.Struct, frozen=True, kw_only=True):
     activities: list[HeldActivity]
     executions: list[CachedExecution]
+    nexus_tasks: int
+    """In hand: which they are, nobody needs to know, since the Cluster does what is to be done about them."""
     unrecorded: int
     """Activities and executions that found no room in the black box, over the whole life."""

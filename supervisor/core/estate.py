@@ -82,6 +82,7 @@ class Estate:
 
     activities: tuple[ActivityInHand, ...] = ()
     runs: tuple[RunInHand, ...] = ()
+    nexus_tasks: int = 0
     cached: int = 0
     connected: bool = False
     """It got so far that the Cluster may know it as a worker."""

@@ -70,7 +70,8 @@ def judge(draft: Draft, entity: Entity, outcome: Exit, estate: Estate, wall: flo
     _acquit_the_old(draft, wall)
     for key, type_name in types.items():
         _count(draft, key, type_name, life, wall)
-    culprit = _singled_out(draft, held, types, pool.poison_after)
+    # A Nexus task has no name that it keeps when it is tried again: it is no suspect, and may be to blame.
+    culprit = None if estate.nexus_tasks else _singled_out(draft, held, types, pool.poison_after)
     evidence = ""
     if culprit is not None:
         evidence = _condemn(draft, entity, culprit, outcome.cause)
@@ -108,16 +109,17 @@ def _is_evidence(draft: Draft, entity: Entity, outcome: Exit, estate: Estate) ->
             return outcome.signal != "SIGKILL" and (outcome.signal, outcome.code) != (None, None)
         # The process as a whole was at fault: of several activities each may be innocent.
         case Leaving.HUNG:
-            return _holds_one_at_most(estate)
+            return _is_alone(estate)
         case Leaving.TOO_LARGE:
             # Its cache may be all that was too large.
-            return _holds_one_at_most(estate) and estate.cached <= CACHED_AT_MOST
+            return _is_alone(estate) and estate.cached <= CACHED_AT_MOST
         case _:
             return False
 
 
-def _holds_one_at_most(estate: Estate) -> bool:
-    return len({activity.key for activity in estate.activities}) <= 1
+def _is_alone(estate: Estate) -> bool:
+    """Whether no more than one activity was in hand, and no Nexus task."""
+    return not estate.nexus_tasks and len({activity.key for activity in estate.activities}) <= 1
 
 
 def is_acquitted(suspect: Suspect, wall: float) -> bool:

@@ -24,6 +24,7 @@ def estate(box: BlackBoxContents) -> Estate:
     return Estate(
         activities=tuple(_activity(held) for held in box.holdings.activities),
         runs=tuple(_run(held) for held in executions if held.state is ExecutionState.RUNNING),
+        nexus_tasks=box.holdings.nexus_tasks,
         cached=len(executions),
         connected=True,
     )

@@ -56,6 +56,7 @@ def crash(
     signal: str = "SIGSEGV",
     name: str = "orders-1",
     wall: float = 0.0,
+    nexus_tasks: int = 0,
 ) -> None:
     """It is ready, and dies with these in its hands; who died before is recovered by then."""
     for life in driver.fleet.recoveries:
@@ -65,7 +66,8 @@ def crash(
         driver.boot()
     assert driver.state(name) is State.READY
     incarnation = driver.entity(name).incarnation
-    driver.tell(events.Died(name, incarnation, None, signal, "", holding(*keys), wall))
+    estate = replace(holding(*keys), nexus_tasks=nexus_tasks)
+    driver.tell(events.Died(name, incarnation, None, signal, "", estate, wall))
 
 
 def deaths(driver: Driver) -> dict[SuspectKey, int]:
@@ -222,6 +224,15 @@ def test_growing_too_large_is_evidence_where_the_cache_is_small(cached: int, cou
     estate = replace(holding(KILLER), cached=cached)
     driver.tell(events.Died("orders-1", 1, None, "SIGKILL", "", estate, 0.0))
     assert (KILLER in driver.fleet.suspects) is counted
+
+
+def test_nobody_is_condemned_for_what_a_nexus_task_may_have_done() -> None:
+    driver = up(make_pool("orders", 1, restart=PATIENT, poison_after=2))
+    for _ in range(3):
+        crash(driver, KILLER, nexus_tasks=1)
+        assert not any(verdict.poison for verdict in verdicts(driver).values())
+    crash(driver, KILLER)
+    assert [bool(verdict.poison) for verdict in verdicts(driver).values()] == [True]
 
 
 def test_of_those_that_were_always_there_together_nobody_is_condemned() -> None:

@@ -20,7 +20,9 @@ import pytest
 import temporalio.bridge.worker
 from temporalio import activity
 from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.workflowservice.v1 import PollNexusTaskQueueResponse
 from temporalio.bridge.proto.activity_task import ActivityTask
+from temporalio.bridge.proto.nexus import CancelNexusTask, NexusTask, NexusTaskCompletion
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.client import (
     ActivityFailureError,
@@ -566,6 +568,35 @@ def activity_task(activity_id: str) -> ActivityTask:
     task.start.workflow_execution.run_id = "r"
     task.start.activity_id, task.start.attempt = activity_id, 1
     return task
+
+
+async def test_nexus_tasks_in_hand_are_counted(recorder: Recorder, setting: Setting) -> None:
+    class Nexus:
+        def __init__(self) -> None:
+            self.tasks = [
+                NexusTask(task=PollNexusTaskQueueResponse(task_token=b"1")),
+                NexusTask(task=PollNexusTaskQueueResponse(task_token=b"2")),
+                NexusTask(cancel_task=CancelNexusTask(task_token=b"2")),
+            ]
+
+        async def poll_nexus_task(self) -> NexusTask:
+            return self.tasks.pop(0)
+
+        async def complete_nexus_task(self, comp: NexusTaskCompletion) -> None:
+            pass
+
+    def in_hand() -> int:
+        return read_blackbox(setting.box).holdings.nexus_tasks
+
+    bridge = RecordedBridge(Nexus(), recorder)
+    assert in_hand() == 0
+    for expected in (1, 2, 2):
+        await bridge.poll_nexus_task()
+        assert in_hand() == expected
+    assert recorder.tasks == 2
+    for token, expected in ((b"2", 1), (b"2", 1), (b"1", 0)):
+        await bridge.complete_nexus_task(NexusTaskCompletion(task_token=token))
+        assert in_hand() == expected
 
 
 async def test_an_attempt_is_known_while_it_is_in_hand_and_for_a_while_then(
