@@ -28,11 +28,18 @@ _PUNCTUAL = 4.0
 """Seconds after what a drain has, at which it leaves at the latest: a second before it is killed."""
 _DESERTED = 3.0
 """Seconds. With nothing in hand, and a Cluster that is there, a Worker ends within a fraction of one."""
+_LISTED = 2.5
+"""Seconds after its pollers are out in which the Cluster hears of a Worker, with its first heartbeat. Until
+then its polls cannot be ended, and it can as well go on."""
+_LISTED_LOOK = 0.1
 _LOOK = 0.02
 _REPEATED = 1.0
 """Seconds between attempts to end the polls."""
 
 _logger = logging.getLogger(__name__)
+
+
+_UNHEARD = (Polls.OUT, Polls.UNLISTED)
 
 
 class Phase(Enum):
@@ -137,11 +144,11 @@ class Departure:
         try:
             # Before that, some of its polls may not be out.
             if self._pollers.polled:
-                polls = await self._end_polls()
+                polls = await self._end_polls_once_listed()
             if polls is not Polls.ENDED:
                 self._look_for_dropped(began)
         finally:
-            self._take(Step.END_UNHEARD if polls is Polls.OUT else Step.END)
+            self._take(Step.END_UNHEARD if polls in _UNHEARD else Step.END)
             # The time that it has begins only now: what came until then is as good as what came before.
             if self._drains:
                 self._grace.run_out()
@@ -151,6 +158,14 @@ class Departure:
             self._until_it_ended(self._dropped.looked())
             await self._worker.shutdown()
 
+    async def _end_polls_once_listed(self) -> Polls:
+        while True:
+            polls = await self._end_polls()
+            waited_long = time.monotonic() > self._pollers.out_since + min(_LISTED, self._drain)
+            if polls is not Polls.UNLISTED or waited_long:
+                return polls
+            await asyncio.sleep(_LISTED_LOOK)
+
     async def _end_polls(self) -> Polls:
         return await self._last_polls.end(self.sticky_queue if self._pollers.sticky else None)
 
@@ -159,7 +174,7 @@ class Departure:
         while self._phase is Phase.UNHEARD:
             await asyncio.sleep(_REPEATED)
             asked = time.time()
-            if await self._end_polls() is not Polls.OUT:
+            if await self._end_polls() not in _UNHEARD:
                 self._take(Step.BE_HEARD)
                 _logger.info("the Cluster has heard by now that it leaves")
                 self._look_for_dropped(asked - _REPEATED)

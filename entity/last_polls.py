@@ -57,6 +57,7 @@ class Polls(Enum):
     ENDED = "and nothing was lost by it"
     DOUBTFUL = "the core ends what there is to end, and what was dropped has to be looked for"
     OUT = "the Cluster has not heard that this Worker leaves: try again"
+    UNLISTED = "the Cluster does not know this Worker yet: try again"
 
 
 class LastPolls:
@@ -86,7 +87,7 @@ class LastPolls:
         except Exception as error:
             _logger.error("its polls could not be ended at the Cluster; please report this", exc_info=error)
             return Polls.DOUBTFUL
-        if outcome is not Polls.ENDED and why != self._said:
+        if outcome not in (Polls.ENDED, Polls.UNLISTED) and why != self._said:
             self._said = why
             _logger.info("the Cluster may hand it something while its Worker ends: %s", why)
         return outcome
@@ -99,7 +100,7 @@ class LastPolls:
             return Polls.DOUBTFUL, "the name of its sticky queue is not known"
         key = await self._worker_instance_key()
         if key is None:
-            return Polls.OUT, "the Cluster does not list it yet"
+            return Polls.UNLISTED, "the Cluster does not list it yet"
         partitions = await self._partitions()
         emptying = asyncio.create_task(self._empty_buffer())
         try:

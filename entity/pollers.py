@@ -4,7 +4,9 @@ Why they stop is in departure.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
+from math import inf
 
 from temporalio.worker import Worker
 
@@ -24,6 +26,8 @@ class Pollers:
         self.polled: Mapping[str, float] = {}
         """The kinds of tasks that it polls for, by the names of their pollers, each with the seconds for
         which its own rate limit may keep it from that. Empty until all of them are out."""
+        self.out_since = inf
+        """When all of them were, by the monotonic clock."""
 
     @property
     def workflows(self) -> bool:
@@ -49,6 +53,7 @@ class Pollers:
         rate = self._worker.config(active_config=True).get("max_activities_per_second")
         pauses = {"activity_task": 1.0 / rate if rate else 0.0}
         self.polled = {kind: pauses.get(kind, 0.0) for kind in expected}
+        self.out_since = time.monotonic()
 
     def _kinds(self) -> frozenset[str]:
         # Of the configuration in use: plugins add workflows and activities of their own.
