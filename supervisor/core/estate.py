@@ -66,6 +66,8 @@ class ActivityInHand:
     type: str
     attempt: int
     task_token: bytes
+    since: float = 0.0
+    """When this attempt was taken: seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ Workflow Runs count like activities, so that none is condemned for what a run di
 from here, and is only reported.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 
 from temporal_fleet.protocol.exits import Verdict
@@ -32,6 +32,9 @@ LIVES_KEPT = 32
 WINDOW = 24 * 3600.0
 """Seconds after its last death in which one is a suspect: a long activity outlives many that have nothing to
 do with each other."""
+SOON = 600.0
+"""Seconds from its start in which an activity that is not alone has killed, if it has: whatever runs for many
+hours is at the deaths of a day, whoever is to blame for them."""
 CACHED_AT_MOST = 100
 """Executions of an entity that grew too large, for its activity to be to blame."""
 STEP = 1.0
@@ -71,7 +74,8 @@ def judge(draft: Draft, entity: Entity, outcome: Exit, estate: Estate, wall: flo
     for key, type_name in types.items():
         _count(draft, key, type_name, life, wall)
     # A Nexus task has no name that it keeps when it is tried again: it is no suspect, and may be to blame.
-    culprit = None if estate.nexus_tasks else _singled_out(draft, held, types, pool.poison_after)
+    soon = {activity.key for activity in estate.activities if wall - activity.since <= SOON}
+    culprit = None if estate.nexus_tasks else _singled_out(draft, held, types, soon, pool.poison_after)
     evidence = ""
     if culprit is not None:
         evidence = _condemn(draft, entity, culprit, outcome.cause)
@@ -139,17 +143,22 @@ def _count(draft: Draft, key: SuspectKey, type_name: str, life: str, wall: float
 
 
 def _singled_out(
-    draft: Draft, held: Iterable[ActivityKey], types: Iterable[SuspectKey], limit: int
+    draft: Draft,
+    held: Iterable[ActivityKey],
+    types: Iterable[SuspectKey],
+    soon: Container[ActivityKey],
+    limit: int,
 ) -> Suspect | None:
     """The activity that was at so many deaths, and is alone now; or that was at so many without any other
-    that is known for more than one, and at more than whatever else is in hand."""
+    that is known for more than one, at more than whatever else is in hand, and at this one soon after it
+    began."""
     suspect = max((draft.suspects[key] for key in held), key=lambda s: s.deaths, default=None)
     if suspect is None or suspect.deaths < limit:
         return None
     others = [draft.suspects[key] for key in types if key != suspect.key]
     if not others:
         return suspect
-    if any(other.deaths >= suspect.deaths for other in others):
+    if suspect.key not in soon or any(other.deaths >= suspect.deaths for other in others):
         return None
     rivals = (other for other in draft.suspects.values() if other.key != suspect.key and other.deaths > 1)
     shared = {life for rival in rivals for life in rival.lives}

@@ -36,6 +36,7 @@ def _activity(held: HeldActivity) -> ActivityInHand:
         held.activity_type,
         held.attempt,
         held.task_token,
+        held.since,
     )
 
 

@@ -57,6 +57,7 @@ def crash(
     name: str = "orders-1",
     wall: float = 0.0,
     nexus_tasks: int = 0,
+    began: float | None = None,
 ) -> None:
     """It is ready, and dies with these in its hands; who died before is recovered by then."""
     for life in driver.fleet.recoveries:
@@ -66,7 +67,10 @@ def crash(
         driver.boot()
     assert driver.state(name) is State.READY
     incarnation = driver.entity(name).incarnation
-    estate = replace(holding(*keys), nexus_tasks=nexus_tasks)
+    since = wall if began is None else began
+    held = holding(*keys)
+    activities = tuple(replace(activity, since=since) for activity in held.activities)
+    estate = replace(held, activities=activities, nexus_tasks=nexus_tasks)
     driver.tell(events.Died(name, incarnation, None, signal, "", estate, wall))
 
 
@@ -281,6 +285,20 @@ def test_a_culprit_among_ever_new_others_is_singled_out() -> None:
     for _ in range(3):
         crash(driver, next(fresh), KILLER, next(fresh))
     assert poisoned(driver) == {_token(KILLER)}
+
+
+@pytest.mark.parametrize(("hours", "condemned"), [(0.1, True), (20.0, False)])
+def test_what_runs_for_hours_is_not_condemned_for_being_at_the_deaths_of_a_day(
+    hours: float, condemned: bool
+) -> None:
+    driver = fleet()
+    fresh = (ActivityKey("order", f"run-{n}", "1") for n in count())
+    for death in range(1, 4):
+        crash(driver, next(fresh), KILLER, wall=death * hours * 3600, began=(death - 1) * hours * 3600)
+    assert poisoned(driver) == ({_token(KILLER)} if condemned else set())
+    # Alone it is, and the one that was condemned begins anew.
+    crash(driver, KILLER, wall=4 * hours * 3600)
+    assert (poisoned(driver) == {_token(KILLER)}) is not condemned
 
 
 def test_one_that_works_long_beside_culprit_after_culprit_is_not_condemned() -> None:

@@ -145,7 +145,8 @@ def test_the_dead_are_found_with_what_they_held(tmp_path: Path) -> None:
             run.paths.blackbox("orders-1", 2), "orders-1", 2, msgspec.structs.replace(process, start_time=1)
         )
         box.write_identity("shop/orders-1.2@host")
-        box.hold_activity(held_activity("pay"))
+        pay = held_activity("pay")
+        box.hold_activity(pay)
         box.hold_execution(cached_execution("order-1", ExecutionState.BLOCKED))
         box.hold_execution(cached_execution("order-2", ExecutionState.RUNNING))
         box.hold_execution(cached_execution("order-3", ExecutionState.RUNNING)).release()
@@ -154,7 +155,9 @@ def test_the_dead_are_found_with_what_they_held(tmp_path: Path) -> None:
                 "orders-1",
                 2,
                 Estate(
-                    activities=(ActivityInHand(ActivityKey("order-1", "run-1", "1"), "pay", 3, b"token"),),
+                    activities=(
+                        ActivityInHand(ActivityKey("order-1", "run-1", "1"), "pay", 3, b"token", pay.since),
+                    ),
                     runs=(RunInHand(RunKey("order-2", "run of order-2"), "Order"),),
                     cached=2,
                     connected=True,
