@@ -31,15 +31,11 @@ _DESERTED = 3.0
 _LISTED = 2.5
 """Seconds after its pollers are out in which the Cluster hears of a Worker, with its first heartbeat. Until
 then its polls cannot be ended, and it can as well go on."""
-_LISTED_LOOK = 0.1
 _LOOK = 0.02
 _REPEATED = 1.0
 """Seconds between attempts to end the polls."""
 
 _logger = logging.getLogger(__name__)
-
-
-_UNHEARD = (Polls.OUT, Polls.UNLISTED)
 
 
 class Phase(Enum):
@@ -144,40 +140,33 @@ class Departure:
         try:
             # Before that, some of its polls may not be out.
             if self._pollers.polled:
-                polls = await self._end_polls_once_listed()
+                polls = await self._end_polls(self._pollers.out_since + min(_LISTED, self._drain))
             if polls is not Polls.ENDED:
                 self._look_for_dropped(began)
         finally:
-            self._take(Step.END_UNHEARD if polls in _UNHEARD else Step.END)
+            self._take(Step.END_UNHEARD if polls is Polls.OUT else Step.END)
             # The time that it has begins only now: what came until then is as good as what came before.
             if self._drains:
                 self._grace.run_out()
-            if self._phase is Phase.UNHEARD:
-                self._until_it_ended(self._end_polls_later())
+            self._until_it_ended(self._be_heard())
             self._until_it_ended(self._watch())
-            self._until_it_ended(self._dropped.looked())
             await self._worker.shutdown()
 
-    async def _end_polls_once_listed(self) -> Polls:
-        while True:
-            polls = await self._end_polls()
-            waited_long = time.monotonic() > self._pollers.out_since + min(_LISTED, self._drain)
-            if polls is not Polls.UNLISTED or waited_long:
-                return polls
-            await asyncio.sleep(_LISTED_LOOK)
+    async def _end_polls(self, listed_by: float = 0.0) -> Polls:
+        sticky_queue = self.sticky_queue if self._pollers.sticky else None
+        return await self._last_polls.end(sticky_queue, listed_by)
 
-    async def _end_polls(self) -> Polls:
-        return await self._last_polls.end(self.sticky_queue if self._pollers.sticky else None)
-
-    async def _end_polls_later(self) -> None:
-        """The core told the Cluster once, and goes on polling where that was away, as soon as it is back."""
+    async def _be_heard(self) -> None:
+        """The core told the Cluster once, and goes on polling where that was away, as soon as it is back. The
+        black box has what was cached until that has heard, and all was looked at."""
         while self._phase is Phase.UNHEARD:
             await asyncio.sleep(_REPEATED)
             asked = time.time()
-            if await self._end_polls() not in _UNHEARD:
+            if await self._end_polls() is not Polls.OUT:
                 self._take(Step.BE_HEARD)
                 _logger.info("the Cluster has heard by now that it leaves")
                 self._look_for_dropped(asked - _REPEATED)
+        await self._dropped.looked()
 
     def _look_for_dropped(self, since: float) -> None:
         self._dropped.shutdown_began(since=since, polls_workflows=self._pollers.workflows)

@@ -20,10 +20,8 @@ _PATIENCE = 3.0
 _PAUSE = 0.005
 _AT_ONCE = 64
 """Evictions asked for and not done yet: a Workflow Task that comes meanwhile waits for them."""
-
-
 _SETTLED = 0.05
-"""Seconds after a batch."""
+"""Seconds after a batch, in which the others go on."""
 _TURNOVER = 100
 """Executions that the SDK evicts by itself, the cache being full, before their memory is seen to; a cache
 that is larger has to turn over once."""

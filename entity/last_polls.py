@@ -43,7 +43,8 @@ _LONGEST = 0.5
 """Seconds for which silence is waited for: the core polls anew as fast as it is refused, some thousand times
 a second."""
 _AT_MOST = 1.0
-"""Seconds for all of it."""
+"""Seconds for all of it, once the Cluster knows the Worker."""
+_LISTED_LOOK = 0.1
 _LOOK = 0.005
 
 _ALIVE = (WorkerStatus.WORKER_STATUS_RUNNING, WorkerStatus.WORKER_STATUS_SHUTTING_DOWN)
@@ -57,7 +58,6 @@ class Polls(Enum):
     ENDED = "and nothing was lost by it"
     DOUBTFUL = "the core ends what there is to end, and what was dropped has to be looked for"
     OUT = "the Cluster has not heard that this Worker leaves: try again"
-    UNLISTED = "the Cluster does not know this Worker yet: try again"
 
 
 class LastPolls:
@@ -71,12 +71,16 @@ class LastPolls:
         self._slowest = 0.0
         self._said = ""
 
-    async def end(self, sticky_queue: str | None) -> Polls:
-        """`sticky_queue`: None where there is none, empty where its name is not known. Never raises."""
+    async def end(self, sticky_queue: str | None, listed_by: float = 0.0) -> Polls:
+        """`sticky_queue`: None where there is none, empty where its name is not known. `listed_by`: until
+        when, by the monotonic clock, it is worth waiting for the Cluster to know this Worker.
+
+        Never raises.
+        """
         outcome, why = Polls.OUT, "it does not answer in time"
         try:
-            async with asyncio.timeout(_AT_MOST):
-                outcome, why = await self._end(sticky_queue)
+            async with asyncio.timeout(max(0.0, listed_by - time.monotonic()) + _AT_MOST):
+                outcome, why = await self._end(sticky_queue, listed_by)
         except TimeoutError:
             pass
         except ClusterTrouble as trouble:
@@ -87,20 +91,21 @@ class LastPolls:
         except Exception as error:
             _logger.error("its polls could not be ended at the Cluster; please report this", exc_info=error)
             return Polls.DOUBTFUL
-        if outcome not in (Polls.ENDED, Polls.UNLISTED) and why != self._said:
+        if outcome is not Polls.ENDED and why != self._said:
             self._said = why
             _logger.info("the Cluster may hand it something while its Worker ends: %s", why)
         return outcome
 
-    async def _end(self, sticky_queue: str | None) -> tuple[Polls, str]:
+    async def _end(self, sticky_queue: str | None, listed_by: float) -> tuple[Polls, str]:
         """And why it is not certain that nothing was lost."""
         if not await self._cluster.ends_polls():
             return Polls.DOUBTFUL, "the Cluster does not end polls"
         if sticky_queue == "":
             return Polls.DOUBTFUL, "the name of its sticky queue is not known"
-        key = await self._worker_instance_key()
-        if key is None:
-            return Polls.UNLISTED, "the Cluster does not list it yet"
+        while (key := await self._worker_instance_key()) is None:
+            if time.monotonic() > listed_by:
+                return Polls.OUT, "the Cluster does not list it yet"
+            await asyncio.sleep(_LISTED_LOOK)
         partitions = await self._partitions()
         emptying = asyncio.create_task(self._empty_buffer())
         try:

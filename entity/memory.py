@@ -15,6 +15,8 @@ _STATM = Path("/proc/self/statm")
 _OLDEST = 2
 """The generation that is collected with all the younger ones."""
 _PAUSE = 0.005
+_PATIENCE = 5.0
+"""Seconds for a collection that is under way: what it ends may wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ def trim() -> None:
 def _collect() -> None:
     """Where another thread is in the middle of a collection, `gc.collect` returns at once, and what became
     rubbish since that one began is still there."""
+    given_up = time.monotonic() + _PATIENCE
     before = _full_collections()
     gc.collect()
-    while _full_collections() == before:
+    while _full_collections() == before and time.monotonic() < given_up:
         time.sleep(_PAUSE)
         gc.collect()
 

@@ -71,9 +71,7 @@ class Recorder:
         self.activations_over = asyncio.Event()
         """There will be no more of them."""
         self.abandoned: list[Execution] = []
-        """What was cached when they were over."""
-        self._in_box: list[Execution] = []
-        """Of those."""
+        """What was cached when they were over. In the black box until `abandoned_freed`."""
         self.harmless = _Harmless()
 
     @property
@@ -216,14 +214,12 @@ class Recorder:
         self.abandoned = self._executions.abandoned()
         # The core may have dropped tasks of theirs: where this process dies before it has looked for those,
         # its recovery does.
-        self._in_box = list(self.abandoned)
         self.activations_over.set()
 
     def abandoned_freed(self) -> None:
         """What was cached when they were over needs nobody any more."""
-        for execution in self._in_box:
+        for execution in self.abandoned:
             execution.release()
-        self._in_box.clear()
 
 
 class RecordedBridge:

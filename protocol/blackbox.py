@@ -47,7 +47,7 @@ from temporal_fleet.protocol.records import COPIES, MARK, Payload, RecordReader,
 __all__ = ["ActivityEntry", "BlackBoxContents", "BlackBoxWriter", "ExecutionEntry", "read_blackbox"]
 
 MAGIC = b"TFLTBBOX"
-VERSION = 2
+VERSION = 3
 HEADER = 4096
 LARGEST = 16 * 1024 * 1024
 """Bytes of a whole box: some 60,000 executions."""

@@ -146,9 +146,8 @@ def _remedies(supervisor: Supervisor, report: StatusReport) -> list[str]:
         return []
     restarts = [f"mend it, then: {supervisor.place.command(f'restart {pool}')}" for pool in failed]
     if report.fleet.config is not None:
-        restarts.append(
-            f"or, with a new program, mend {report.fleet.config}, then: {supervisor.place.command('reload')}"
-        )
+        reload = supervisor.place.command("reload")
+        restarts.append(f"or mend what {report.fleet.config} says of its program, then: {reload}")
     return restarts
 
 

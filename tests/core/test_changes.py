@@ -92,6 +92,7 @@ def test_a_newer_reload_takes_the_place_of_one_that_is_importing() -> None:
     driver.tell(events.ReloadRequested("b", by_name(make_pool("orders", 3))))
     (overtaken,) = driver.did(act.Failed)
     assert (overtaken.request, overtaken.problems[0]) == ("a", "superseded by change 2: reload")
+    assert "fleet.change-superseded" in [emit.kind for emit in driver.did(act.Emit)]
     assert "temporal-fleet changes 2" in overtaken.problems[1]
     assert accepted(driver) == {"b": "reloaded: start orders-3"}
     assert driver.fork_servers() == {"r1.0", "r2.0"}

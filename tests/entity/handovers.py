@@ -33,10 +33,6 @@ class Lives:
         self._bus.ready(life)
         return life
 
-    @property
-    def oldest(self) -> Life:
-        return self._lives[0]
-
     def replace_oldest(self, *, quiet: bool) -> None:
         """A new one first, as in a roll."""
         self._lives.append(self._begin())

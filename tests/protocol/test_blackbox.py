@@ -75,13 +75,13 @@ def test_no_box_is_told_from_rubbish(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "0 bytes, a black box of layout 2 has 4096 or more"),
+        (b"", "0 bytes, a black box of layout 3 has 4096 or more"),
         (b"x" * (HEADER - 1), "4095 bytes"),
-        (b"x" * (HEADER + 1), "not a black box of layout 2"),
-        (bytes(HEADER), "not a black box of layout 2"),
-        (b"TFLTBBOX\x01" + bytes(HEADER - 9), "of layout 1, not of layout 2"),
-        (b"TFLTBBOX\x03" + bytes(HEADER - 9), "of layout 3, not of layout 2"),
-        (b"TFLTBBOX\x02" + bytes(HEADER - 9), "no mark"),
+        (b"x" * (HEADER + 1), "not a black box of layout 3"),
+        (bytes(HEADER), "not a black box of layout 3"),
+        (b"TFLTBBOX\x01" + bytes(HEADER - 9), "of layout 1, not of layout 3"),
+        (b"TFLTBBOX\x04" + bytes(HEADER - 9), "of layout 4, not of layout 3"),
+        (b"TFLTBBOX\x03" + bytes(HEADER - 9), "no mark"),
     ],
 )
 def test_what_is_not_a_box_is_rubbish(tmp_path: Path, content: bytes, told: str) -> None:
