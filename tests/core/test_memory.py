@@ -235,6 +235,9 @@ def test_memory_that_a_program_took_late_is_not_charged_to_its_executions_for_ev
         peak = max(peak, caches.of[FIRST].rss)
     assert peak <= 340 * MIB
     assert caches.driver.entity("orders-1").relief.futile == 0
+    first, second, *_ = (order.at_most for _, order in caches.orders)
+    # The first one took the executions for three times as large as they are.
+    assert second > 2 * first
 
 
 def test_a_cache_that_was_full_when_first_measured_is_no_baseline_for_ever() -> None:

@@ -49,7 +49,6 @@ async def test_no_task_is_lost_to_who_leaves(
     with two_lives(bus, run_dir, dev_server.address, task_queue, tmp_path / "log") as lives:
         async with updates(client, task_queue) as answered:
             for _ in range(_DRAINS):
-                # The later ones are so young then that the Cluster does not know them yet.
                 await all_cached(answered)
                 await asyncio.to_thread(lives.replace_oldest, quiet=quiet)
         assert "please report this" not in lives.log()
@@ -61,6 +60,17 @@ async def test_no_task_is_lost_to_who_leaves(
             for handle in answered:
                 lost = [event async for event in handle.fetch_history_events() if _was_lost(event)]
                 assert not lost, f"{handle.id}: {lost}"
+
+
+def test_one_that_the_cluster_does_not_know_yet_works_on_until_it_does(
+    fork: Fork, bus: Bus, dev_server: DevServer
+) -> None:
+    life = fork(ClusterSpec(address=dev_server.address), drain=60.0)
+    bus.ready(life)
+    wait_until(lambda: life.blackbox().sticky_queue, what="it knows its sticky queue")
+    bus.drain(life)
+    life.expect(ExitCode.STOPPED)
+    assert set(_DOUBT.findall(life.log())) <= _OF_A_BUSY_MACHINE
 
 
 @pytest.mark.parametrize("quiet", [False, True], ids=["drain", "quiet"])
