@@ -162,6 +162,9 @@ async def connect(
                 grpc_compression=_compression(where.address),
             )
     except TimeoutError as error:
+        alert = await _tls_alert(where) if where.uses_tls else None
+        if alert is not None:
+            raise _our_side_of_tls(where, alert) from error
         raise Unreachable(
             f"no answer from {where.address} within {timeout:g} s; is it the address of a Temporal Cluster, "
             "and does a firewall drop the packets?"
@@ -342,15 +345,11 @@ def _read_api_key(path: str) -> str:
 
 async def _tls_alert(where: Endpoint) -> str | None:
     """Why the other side hangs up after the TLS handshake: the alert that it sends then, which the SDK often
-    loses. Only asked once connecting has failed."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    # The SDK has verified the server's certificate just before.
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
+    loses, and once waited for until our time-out. Only asked once connecting has failed."""
     tls = where.tls if isinstance(where.tls, TLSConfig) else TLSConfig()
     host, _, port = where.address.rpartition(":")
     try:
+        context = _trusting(tls.server_root_ca_cert)
         if tls.client_cert is not None and tls.client_private_key is not None:
             _load_pair(context, tls.client_cert, tls.client_private_key)
         async with asyncio.timeout(2):
@@ -366,6 +365,13 @@ async def _tls_alert(where: Endpoint) -> str | None:
     except (OSError, ValueError, TimeoutError):
         return None
     return None
+
+
+def _trusting(authority: bytes | None) -> ssl.SSLContext:
+    """Whom the SDK trusts: nobody else is shown the client's certificate. Raises ssl.SSLError."""
+    context = ssl.create_default_context(cadata=None if authority is None else authority.decode("ascii"))
+    context.set_alpn_protocols(["h2"])
+    return context
 
 
 def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:

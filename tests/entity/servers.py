@@ -71,14 +71,37 @@ def _connected(address: str) -> socket.socket:
 def _forward(outside: socket.socket, inside: socket.socket) -> None:
     """Until one of them hangs up."""
     while True:
-        # What TLS has taken off the socket already, select does not see.
-        waiting = isinstance(outside, ssl.SSLSocket) and outside.pending()
-        readable = [outside] if waiting else select.select([outside, inside], [], [])[0]
-        for source in readable:
+        for source in _readable(outside, inside):
             data = source.recv(1 << 16)
             if not data:
                 return
             (inside if source is outside else outside).sendall(data)
+
+
+def _readable(outside: socket.socket, inside: socket.socket) -> list[socket.socket]:
+    """Waits for it."""
+    # What TLS has taken off the socket already, a poll does not see.
+    if isinstance(outside, ssl.SSLSocket) and outside.pending():
+        return [outside]
+    poll = select.poll()
+    for end in (outside, inside):
+        poll.register(end, select.POLLIN)
+    ready = dict(poll.poll())
+    return [end for end in (outside, inside) if end.fileno() in ready]
+
+
+def silent_at_first(then: Handler) -> Handler:
+    """Says no word to whoever comes first."""
+    first = threading.Lock()
+
+    def handle(connection: socket.socket) -> None:
+        if first.acquire(blocking=False):
+            while connection.recv(1 << 16):
+                pass
+        else:
+            then(connection)
+
+    return handle
 
 
 class Front:
@@ -112,8 +135,7 @@ class Front:
         requests = _Requests()
         greeted = False
         while True:
-            readable = [outside] if outside.pending() else select.select([outside, inside], [], [])[0]
-            for source in readable:
+            for source in _readable(outside, inside):
                 data = source.recv(1 << 16)
                 if not data:
                     return

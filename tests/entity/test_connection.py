@@ -20,12 +20,19 @@ from temporal_fleet.entity.connection import (
     load_data_converter,
 )
 from temporal_fleet.entity.references import ProgramError
-from temporal_fleet.entity.runtime import client_runtime
 from temporal_fleet.protocol.spec import ClusterSpec, TlsSpec
 from tests.conftest import DevServer, free_port
 from tests.entity.life_program import greet
-from tests.entity.runtimes import kept
-from tests.entity.servers import Authority, KeyPair, served, silent_server, tls_in_front_of, turning_away_with
+from tests.entity.runtimes import for_clients
+from tests.entity.servers import (
+    Authority,
+    KeyPair,
+    served,
+    silent_at_first,
+    silent_server,
+    tls_in_front_of,
+    turning_away_with,
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +55,7 @@ def try_to_connect(cluster: ClusterSpec, timeout: float = 10.0) -> str:
 
     async def attempt() -> str:
         where = endpoint(cluster)
-        client = await connect(where, kept(client_runtime()), identity="test", timeout=timeout)
+        client = await connect(where, for_clients(), identity="test", timeout=timeout)
         worker = Worker(client, task_queue="unused", activities=[greet], build_id="test")
         stopping = asyncio.create_task(worker.shutdown())
         try:
@@ -64,9 +71,9 @@ def try_to_connect(cluster: ClusterSpec, timeout: float = 10.0) -> str:
     return asyncio.run(attempt())
 
 
-def refusal(cluster: ClusterSpec) -> str:
+def refusal(cluster: ClusterSpec, timeout: float = 10.0) -> str:
     with pytest.raises(Refused) as caught:
-        try_to_connect(cluster)
+        try_to_connect(cluster, timeout)
     return one_line(caught.value)
 
 
@@ -99,6 +106,11 @@ def test_a_name_that_does_not_resolve_is_unreachable() -> None:
 def test_silence_is_unreachable_after_a_time_of_our_own() -> None:
     with silent_server() as address:
         assert f"no answer from {address} within 0.3 s" in unreachable(ClusterSpec(address=address), 0.3)
+
+
+def test_silence_where_tls_is_expected_is_unreachable() -> None:
+    with silent_server() as address:
+        assert "within 0.3 s" in unreachable(ClusterSpec(address=address, tls=TlsSpec()), 0.3)
 
 
 def test_what_is_no_address_is_refused() -> None:
@@ -233,6 +245,18 @@ def test_a_client_certificate_of_an_unknown_ca_is_refused(
         reason = refusal(ClusterSpec(address=address, tls=mutual(authority, stranger)))
         assert "UNKNOWN_CA" in reason or "UnknownCA" in reason
         assert "client_cert" in reason
+
+
+def test_why_nobody_answered_is_asked_for(
+    authority: Authority, server_pair: KeyPair, dev_server: DevServer, tmp_path: Path
+) -> None:
+    stranger = Authority(tmp_path).issue("worker.test")
+    refuses = tls_in_front_of(
+        dev_server.address, authority.server_context(server_pair, asks_for_certificates=True)
+    )
+    with served(silent_at_first(refuses)) as address:
+        reason = refusal(ClusterSpec(address=address, tls=mutual(authority, stranger)), 0.3)
+        assert "UNKNOWN_CA" in reason
 
 
 def test_what_is_no_key_is_refused(tls_front: TlsFront, authority: Authority, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from temporalio.client import Client
 
 from temporal_fleet.entity import connection, credentials
 from temporal_fleet.entity.credentials import Credentials
-from temporal_fleet.entity.runtime import client_runtime
 from temporal_fleet.protocol.exits import ExitCode
 from temporal_fleet.protocol.helpers import CredentialsTried
 from temporal_fleet.protocol.messages import Credentials as CredentialsMessage
@@ -26,7 +25,7 @@ from tests.conftest import DevServer, end_process
 from tests.entity.agents import AgentProcess
 from tests.entity.conftest import Cluster, Fork
 from tests.entity.lives import Bus, Life, Nursery, entity_spec, program_spec
-from tests.entity.runtimes import kept
+from tests.entity.runtimes import for_clients
 from tests.entity.servers import Authority, Front, KeyPair, served
 
 Started = Callable[[str], Path]
@@ -375,9 +374,7 @@ class Watcher:
         self._runner = asyncio.Runner()
         self.attempts = 0
         self.reconnections = 0
-        self._connect = partial(
-            connection.connect, runtime=kept(client_runtime()), identity="test", timeout=10.0
-        )
+        self._connect = partial(connection.connect, runtime=for_clients(), identity="test", timeout=10.0)
         where = connection.endpoint(cluster)
         self.client = self._runner.run(self._connect(where))
         self._credentials = Credentials(cluster, where, self.client, self._try, self._reconnected)
