@@ -34,11 +34,13 @@ def check(config: Path, schema: bool, show: bool) -> None:
 
         click.echo(as_toml(checked), nl=False)
         return
+    from temporal_fleet.supervisor.cli.unit_files import seconds_to_stop
+
     _check_service(config, checked)
     entities = sum(pool.entities for pool in checked.pools.values())
     say(
         f"{config}: no errors; fleet {checked.fleet.name}, {count(len(checked.pools), 'pool')}, "
-        f"{count(entities, 'entity', 'entities')}; "
+        f"{count(entities, 'entity', 'entities')}; a stop may take {seconds_to_stop(checked)} s; "
         "programs are imported by `up` and `reload`, not here"
     )
 

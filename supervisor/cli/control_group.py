@@ -1,7 +1,7 @@
 """What the control group of a process allows it and has used: the unified hierarchy (cgroup v2), or the
 memory and pids controllers in hierarchies of their own (v1). What cannot be read is not known."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from temporal_fleet.supervisor.cli import kernel_files
@@ -38,6 +38,7 @@ def group(lines: Iterable[str], memory: int, root: Path) -> Group:
         memory_max=min((limit.most for limit in memory_limits), default=None),
         pids=min(pids_limits, key=_left, default=None),
         oom_kills=_oom_kills(of_memory[0]),
+        dies_as_one=_dies_as_one(of_memory, name),
     )
 
 
@@ -65,12 +66,24 @@ def _limits(
     folders: Sequence[Path], files: tuple[str, ...], used: Callable[[Path], int | None], name: str
 ) -> list[Limit]:
     """From the group of that `name` on the way up, to the root."""
-    names = [name, *(_called(folder.name) for folder in folders[1:-1]), _called("")]
     return [
         Limit(called, most, used(folder) or 0)
-        for called, folder in zip(names, folders, strict=False)
+        for called, folder in _named(folders, name)
         if (most := _first(folder, files)) is not None
     ]
+
+
+def _named(folders: Sequence[Path], name: str) -> Iterator[tuple[str, Path]]:
+    names = [name, *(_called(folder.name) for folder in folders[1:-1]), _called("")]
+    return zip(names, folders, strict=False)
+
+
+def _dies_as_one(folders: Sequence[Path], name: str) -> str | None:
+    """The outermost one for which that was asked (memory.oom.group of v2)."""
+    asked = [
+        called for called, folder in _named(folders, name) if kernel_files.number(folder / "memory.oom.group")
+    ]
+    return asked[-1] if asked else None
 
 
 def _memory_used(folder: Path) -> int | None:

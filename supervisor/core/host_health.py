@@ -68,6 +68,8 @@ class Group:
     """The one that leaves the least."""
     oom_kills: int = 0
     """Since the group was made."""
+    dies_as_one: str | None = None
+    """The group, ours or one in which that stands, of which all are killed when one is for want of memory."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,12 @@ def _group(group: Group) -> Iterator[Finding]:
             "out of memory",
             f"the kernel has killed {group.oom_kills} processes in {group.name}",
             "raise MemoryMax= of the unit, or give the pools memory.evict_above and memory.kill_above",
+        )
+    if group.dies_as_one is not None:
+        yield warning(
+            "out of memory together",
+            f"memory.oom.group of {group.dies_as_one} is set: who is killed takes all others along",
+            "OOMPolicy=continue in the unit; in Kubernetes singleProcessOOMKill of the kubelet",
         )
     if group.memory is None:
         return

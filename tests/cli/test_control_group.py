@@ -99,6 +99,23 @@ def tree(root: Path, files: Mapping[str, str]) -> Path:
             ),
             id="a group in a container, whose root has the limit",
         ),
+        pytest.param(
+            [f"0::/{SERVICE}"],
+            {
+                f"{SERVICE}/memory.oom.group": "0\n",
+                "system.slice/system-tf.slice/memory.oom.group": "1\n",
+                "system.slice/memory.oom.group": "1\n",
+                "memory.oom.group": "0\n",
+            },
+            Group(NAME, dies_as_one=SLICE),
+            id="two of which all die together, the outer one counts",
+        ),
+        pytest.param(
+            ["0::/kubepods/4f5e"],
+            {"memory.oom.group": "1\n"},
+            Group("the control group 4f5e", dies_as_one="the control group 4f5e"),
+            id="a container of which all die together",
+        ),
         pytest.param([], {}, Group("the root control group"), id="none at all"),
     ],
 )

@@ -51,7 +51,7 @@ def test_init_writes_a_file_that_holds(command: Command, folder: Path) -> None:
     assert tree["cluster"] == {"address": "cluster:7233"}
     checked = command("check")
     assert (checked.status, checked.out) == (0, ""), checked
-    assert "no errors; fleet shop, 1 pool, 5 entities" in checked.err
+    assert "no errors; fleet shop, 1 pool, 5 entities; a stop may take " in checked.err
     assert "programs are imported by `up` and `reload`, not here" in checked.err
 
 

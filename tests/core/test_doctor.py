@@ -113,6 +113,11 @@ def test_a_host_that_has_enough_is_well() -> None:
         ),
         (replace(HOST, group=Group("g", oom_kills=2)), DEMAND, (Level.WARNING, "out of memory")),
         (
+            replace(HOST, group=Group("g", dies_as_one="g")),
+            DEMAND,
+            (Level.WARNING, "out of memory together"),
+        ),
+        (
             HOST,
             replace(DEMAND, memory=17 * GIB, memory_by="[fleet] memory_budget"),
             (Level.PROBLEM, "memory limits"),
