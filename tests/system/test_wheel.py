@@ -1,6 +1,5 @@
 """The wheel that users install: all that is ours is in it, nothing of it stands in anybody's way."""
 
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -11,30 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-
-REPOSITORY = Path(__file__).parents[2]
-FOLDERS = {
-    "protocol": "protocol",
-    "supervisor": "supervisor",
-    "entity": "entity",
-    "deploy/demo": "demo",
-    "deploy/systemd": "systemd",
-}
+from tests.wheels import FOLDERS, REPOSITORY, build_wheel
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy: a build in the tree would leave files in it, and take up those of the last one."""
-    source = tmp_path_factory.mktemp("source")
-    for folder in FOLDERS:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / folder, source / folder, ignore=ignored)
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / file, source)
-    built_in = tmp_path_factory.mktemp("wheel")
-    _run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", built_in, source)
-    (built,) = built_in.glob("*.whl")
-    return built
+    return build_wheel(tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel"))
 
 
 def test_every_file_of_ours_is_in_the_wheel(wheel: Path) -> None:
