@@ -2,8 +2,8 @@
 for a plugin or a factory, whose code may start threads and clients that no fork survives.
 
 What a factory or a plugin raises is a refusal: it would raise it in each entity. Not so where the entity may
-fare better, by a Cluster that it reaches or by what `after_fork` makes, or where there was no verdict in
-time: the entity will tell.
+fare better, by a Cluster that it reaches, by GPUs of its own or by what `after_fork` makes, or where there
+was no verdict in time: the entity will tell.
 """
 
 import asyncio
@@ -180,9 +180,9 @@ def _finding_of_error(error: BaseException, spec: ProgramSpec) -> Finding:
     if isinstance(error, ProgramError):
         return Refusal(reason=error.reason, detail=error.detail)
     cause = _one_line(error, spec)
-    # No Cluster and no after_fork brings a missing module.
+    # Nothing that an entity has more brings a missing module.
     if not isinstance(error, (ImportError, SyntaxError)) and (
-        spec.after_fork is not None or _may_be_the_clusters(error)
+        spec.after_fork is not None or spec.gpus or _may_be_the_clusters(error)
     ):
         return Inconclusive(cause=f"it {cause}")
     return Refusal(

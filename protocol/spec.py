@@ -54,6 +54,8 @@ class ProgramSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Put first on sys.path."""
     env: dict[str, str] = {}
     limits: Limits = Limits()
+    gpus: bool = False
+    """Each entity has some of its own; the fork server sees none."""
     workers: tuple[str, ...] | None = None
     """Of `workflow`, `activity`, `nexus`; None: what the program has."""
     after_fork: str | None = None

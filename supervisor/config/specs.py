@@ -47,6 +47,7 @@ def program_spec(config: Config, pool_name: str) -> ProgramSpec:
             memory_max=pool.resources.memory_max,
             user=pool.resources.user,
         ),
+        gpus=bool(pool.resources.gpus),
         workers=pool.workers,
         after_fork=pool.after_fork,
         data_converter=config.cluster.data_converter,

@@ -457,6 +457,7 @@ def test_plugins_and_factories_that_are_refused(
         ("make_wrapping", {}),
         ("make_after_fork", {"after_fork": "shop:connect"}),
         ("make_exit", {"after_fork": "shop:connect"}),
+        ("make_failing", {"gpus": True}),
         ("make_abort", {}),
     ],
 )
