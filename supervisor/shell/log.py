@@ -23,6 +23,10 @@ _PATIENCE_MS = 200
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
+ASKED_FOR = "asked_for"
+"""Bound to what somebody asked to be told: no threshold keeps it back."""
+
+
 class _Threshold:
     """Drops what is below a level that may change at any time: bound loggers are made once, with theirs."""
 
@@ -32,7 +36,7 @@ class _Threshold:
     def __call__(
         self, _logger: Any, method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
-        if NAME_TO_LEVEL[method] < self.level:
+        if not event.pop(ASKED_FOR, False) and NAME_TO_LEVEL[method] < self.level:
             raise structlog.DropEvent
         return event
 

@@ -48,6 +48,7 @@ from temporal_fleet.supervisor.shell.control import Asked, Control
 from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.examinations import Examinations
 from temporal_fleet.supervisor.shell.helpers import Helpers
+from temporal_fleet.supervisor.shell.log import ASKED_FOR
 from temporal_fleet.supervisor.shell.reports import changes
 from temporal_fleet.supervisor.shell.stacks import ask_for_stacks
 from temporal_fleet.supervisor.shell.tally import Tally
@@ -215,7 +216,7 @@ class Requests:
             self._helpers.watch(self._configuration.watch(now))
 
     def log_status(self) -> None:
-        _log.info("state", status=msgspec.to_builtins(self._report(True)))
+        _log.info("state", **{ASKED_FOR: True}, status=msgspec.to_builtins(self._report(True)))
 
     def _plan(self, fleet: Fleet, asker: _Asker) -> None:
         try:

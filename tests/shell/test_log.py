@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from temporal_fleet.supervisor.shell import log
 from temporal_fleet.supervisor.shell.log import Unbreakable
 
 LINE = "x" * 79 + "\n"
@@ -66,6 +67,7 @@ log.set_level("debug")
 say("then")
 log.set_level("error")
 say("at last")
+logger.info("asked for", **{log.ASKED_FOR: True})
 try:
     1 / 0
 except ZeroDivisionError:
@@ -75,5 +77,6 @@ except ZeroDivisionError:
     assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == [
         *("first warning", "first error"),
         *("then debug", "then info", "then warning", "then error"),
-        *("at last error", "a failure"),
+        *("at last error", "asked for", "a failure"),
     ]
+    assert log.ASKED_FOR not in done.stderr.decode()
