@@ -30,6 +30,7 @@ from temporal_fleet.supervisor.shell.notify import Notifier
 from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import Deceased, Survivor
+from temporal_fleet.supervisor.shell.stack_log import StackLog
 from temporal_fleet.supervisor.shell.tally import Tally
 from temporal_fleet.supervisor.shell.upgrade import Upgrade
 from temporal_fleet.supervisor.shell.wakeup import Wakeup
@@ -60,6 +61,7 @@ class Loop:
         examinations: Examinations,
         heartbeats: Heartbeats,
         announcer: Announcer,
+        stacks: StackLog,
         upgrade: Upgrade,
         notifier: Notifier,
         tally: Tally,
@@ -76,6 +78,7 @@ class Loop:
         self._heartbeats = heartbeats
         self._measuring = Measuring(heartbeats)
         self._announcer = announcer
+        self._stacks = stacks
         self._upgrade = upgrade
         self._notifier = notifier
         self._tally = tally
@@ -118,6 +121,7 @@ class Loop:
                 self._examinations.due,
                 self._measuring.due(self.fleet),
                 self._notifier.due(self.fleet),
+                self._stacks.due,
                 self._upgrade.due,
             )
             wait = min(max(0.0, due - time.monotonic()), _LONGEST_WAIT)
@@ -146,6 +150,7 @@ class Loop:
         now = time.monotonic()
         self._evictions.expire(now)
         self._examinations.expire(now)
+        self._stacks.expire(now)
         self._upgrade.expire(now)
         self._helpers.look_after_logs(now)
         if now >= self._measuring.due(self.fleet):

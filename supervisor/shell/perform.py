@@ -28,7 +28,7 @@ from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.live_settings import LiveSettings
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import Deceased, OwnedRunDirectory
-from temporal_fleet.supervisor.shell.stacks import Dump, ask_for_stacks, read_stacks
+from temporal_fleet.supervisor.shell.stack_log import StackLog
 from temporal_fleet.supervisor.shell.suspects import SuspectsFile
 
 _log = structlog.get_logger()
@@ -52,6 +52,7 @@ class Performer:
         requests: Requests,
         evictions: Evictions,
         dead: Dead,
+        stacks: StackLog,
         suspects: SuspectsFile,
         announcer: Announcer,
         make_spec: SpecMaker,
@@ -66,14 +67,13 @@ class Performer:
         self._requests = requests
         self._evictions = evictions
         self._dead = dead
+        self._stacks = stacks
         self._suspects = suspects
         self._announcer = announcer
         self._make_spec = make_spec
         self._settings = settings
         self._pid = supervisor_pid
         self._term = os.urandom(8).hex()
-        self._dumps: dict[EntityLife, Dump] = {}
-        """Where in its stacks file the dump begins that we asked a life for."""
         self.finished = False
 
     def prepare(self, batch: tuple[actions.Action, ...], fleet: Fleet) -> str:
@@ -116,7 +116,7 @@ class Performer:
             case actions.TellQuiet():
                 self._bus.send(Quiet(entity=action.entity, incarnation=action.incarnation))
             case actions.DumpStacks():
-                self._dump(EntityLife(action.entity, action.incarnation))
+                self._stacks.ask(EntityLife(action.entity, action.incarnation), time.monotonic())
             case actions.Kill():
                 return self._kill(EntityLife(action.entity, action.incarnation))
             case actions.Recover():
@@ -172,9 +172,7 @@ class Performer:
     def died(self, ended: Ended, life: EntityLife) -> events.Died:
         """The end of an entity, with what its black box and its stacks file tell."""
         box, left = self._opened(life)
-        dump = self._dumps.pop(life, None)
-        if dump is not None:
-            self._log_stacks(life, dump)
+        self._stacks.died(life)
         key = Life(life.entity, life.incarnation)
         self._dead.found(key)
         self._evictions.died(key)
@@ -220,19 +218,6 @@ class Performer:
                 f"{self._run.paths.entities} takes no files: full, gone or not writable, its log says which"
             )
         return box.last_words if box is not None else ""
-
-    def _dump(self, life: EntityLife) -> None:
-        dump = ask_for_stacks(self._run.paths, self._children, life)
-        if dump is not None:
-            self._dumps[life] = dump
-
-    def _log_stacks(self, life: EntityLife, dump: Dump) -> None:
-        _log.error(
-            "stacks of a hung entity",
-            entity=life.entity,
-            incarnation=life.incarnation,
-            stacks=read_stacks(dump) or "none: it was stopped, or had not come so far",
-        )
 
     def _kill(self, life: EntityLife) -> list[events.Event]:
         if self._children.kill(life):

@@ -39,6 +39,7 @@ from temporal_fleet.supervisor.shell.notify import Notifier
 from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import LOCK_VARIABLE, OwnedRunDirectory, RunDirectoryTaken
+from temporal_fleet.supervisor.shell.stack_log import StackLog
 from temporal_fleet.supervisor.shell.suspects import SuspectsFile
 from temporal_fleet.supervisor.shell.tally import Tally
 from temporal_fleet.supervisor.shell.upgrade import Upgrade, become_the_new_code
@@ -115,6 +116,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
     tally = Tally()
     announcer = Announcer(control, time.time)
     evictions = Evictions(bus, control, announcer, heartbeats)
+    stacks = StackLog(run.paths, children)
     suspects, vitals = SuspectsFile(config.fleet.state_dir), Vitals()
     upgrade = Upgrade(control, children, configuration)
     loop = Loop(
@@ -129,6 +131,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
         examinations=examinations,
         heartbeats=heartbeats,
         announcer=announcer,
+        stacks=stacks,
         upgrade=upgrade,
         notifier=notifier,
         tally=tally,
@@ -175,6 +178,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
         requests=requests,
         evictions=evictions,
         dead=Dead(run, helpers, time.time, configuration.task_queue),
+        stacks=stacks,
         suspects=suspects,
         announcer=announcer,
         make_spec=configuration.entity_spec,

@@ -50,6 +50,11 @@ def stacks(fleet: FleetUnderTest) -> str:
     return "\n".join(line for line in fleet.log_text().splitlines() if "File" in line)
 
 
+def has_stacks_of(fleet: FleetUnderTest, entity: str) -> bool:
+    lines = fleet.log_text().splitlines()
+    return any("stacks of a hung entity" in line and entity in line for line in lines)
+
+
 async def test_who_does_no_work_is_replaced_and_what_it_does_well_goes_on(
     make: MakeFleet, dev_server: DevServer, task_queue: str, gates: Gates, tmp_path: Path
 ) -> None:
@@ -95,6 +100,7 @@ async def test_who_does_no_work_is_replaced_and_what_it_does_well_goes_on(
     await told(fleet, "not polling: no activity_task poller for ")
     # Its replacement gets no slot either: it does not become ready, and so the old one stays.
     assert fleet.entity("deaf-1").state == "ready"
+    await eventually(lambda: has_stacks_of(fleet, "deaf-1"), what="its stacks are in the log")
     gates.open("slots")
     await asyncio.to_thread(fleet.wait, renewed(2, "deaf-1"), IN_TIME, "deaf-1 is replaced")
 

@@ -23,6 +23,7 @@ from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory
+from temporal_fleet.supervisor.shell.stack_log import StackLog
 from temporal_fleet.supervisor.shell.suspects import SuspectsFile
 from tests.shell.conftest import Context
 from tests.shell.holdings import held_activity
@@ -60,6 +61,7 @@ def performer(run: OwnedRunDirectory, context: Context) -> Iterator[Performer]:
         requests=NOT_ASKED,
         evictions=Evictions(bus, control, announcer, Heartbeats()),
         dead=Dead(run, helpers, lambda: 1.0, lambda _pool: ""),
+        stacks=StackLog(run.paths, children),
         suspects=SuspectsFile(run.paths.path),
         announcer=announcer,
         make_spec=NOT_ASKED,
