@@ -14,7 +14,7 @@ from temporal_fleet.supervisor.core import events
 from temporal_fleet.supervisor.core.actions import Action, Converged, Emit, Forget, SaveSuspects
 from temporal_fleet.supervisor.core.decide import decide, next_deadline
 from temporal_fleet.supervisor.core.estate import Life
-from temporal_fleet.supervisor.core.fleet import Fleet, Phase
+from temporal_fleet.supervisor.core.fleet import Fleet
 from temporal_fleet.supervisor.core.states import State
 from temporal_fleet.supervisor.shell.announcer import Announcer
 from temporal_fleet.supervisor.shell.books_file import BooksFile
@@ -92,6 +92,7 @@ class Loop:
         self._due = -math.inf
         """Not later than the fleet's next deadline."""
         self._nobody_starts = False
+        self._stop_signals = 0
         self._awake = math.inf
         """When the loop last knew that it runs."""
         self._descriptors: dict[int, int] = {}
@@ -232,7 +233,9 @@ class Loop:
             for ended in self._children.reap(self._hear_helpers):
                 self._take_end(ended)
         if numbers & {signal.SIGTERM, signal.SIGINT}:
-            self._feed(events.StopRequested(now=self.fleet.phase is not Phase.RUNNING))
+            # Not the first one of a service manager, where somebody has it drain already.
+            self._feed(events.StopRequested(now=self._stop_signals > 0))
+            self._stop_signals += 1
         if signal.SIGHUP in numbers:
             for event in self._requests.reload():
                 self._feed(event)

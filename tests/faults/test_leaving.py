@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import psutil
 from tests.conftest import DevServer
 from tests.faults.conftest import Gates
 from tests.faults.observing import kill, pid, pids, renewed, run_errand, start_errand
-from tests.fleet import command_line, is_alive
+from tests.fleet import COMMAND, command_line, is_alive
 from tests.marks import marked
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
@@ -30,6 +31,26 @@ def test_a_second_term_does_not_wait_for_activities(
     assert is_alive(psutil.Process(pids(draining)[0]))
     assert fleet.stop() == 0
     assert not marked(tmp_path)
+
+
+def test_a_first_term_after_a_stop_that_was_asked_for_otherwise_does_wait(
+    make: MakeFleet, gates: Gates, dev_server: DevServer, task_queue: str
+) -> None:
+    """As a host gives it that shuts down meanwhile."""
+    gates.close("activity")
+    fleet = make(program="gates", pool='drain = "10m"').start()
+    fleet.wait_running()
+    start_errand(dev_server, task_queue, "hold")
+    fleet.wait(lambda s: s.entities[0].inflight_activities == 1, what="the activity runs")
+    with subprocess.Popen([COMMAND, "stop", "-c", fleet.config], stderr=subprocess.DEVNULL) as stop:
+        fleet.wait(lambda s: s.fleet.state == "draining", what="it drains")
+        fleet.signal(signal.SIGTERM)
+        fleet.signal(signal.SIGUSR1)
+        wait_until(lambda: '"event": "state"' in fleet.log_text(), what="it has taken the signals")
+        gates.open("activity")
+        assert fleet.wait_stopped() == 0
+        assert stop.wait(20) == 0
+    assert "SIGKILL" not in fleet.log_text()
 
 
 def test_an_activity_that_ignores_its_cancellation_is_killed(
