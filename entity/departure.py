@@ -89,7 +89,7 @@ class Departure:
         self._last_polls = LastPolls(cluster, recorder, vitals, spec.program.task_queue)
         self._dropped = DroppedTasks(cluster, recorder, spec)
         self._phase = Phase.WORKING
-        self._leaves_by = inf
+        self._drained_by = inf
         self._departing: asyncio.Task[None] | None = None
         self._meanwhile: set[asyncio.Task[None]] = set()
 
@@ -106,7 +106,12 @@ class Departure:
     @property
     def _drains(self) -> bool:
         """Whether it is to leave: one that is quiet stays."""
-        return self._leaves_by < inf
+        return self._drained_by < inf
+
+    @property
+    def _left(self) -> float:
+        """Seconds that what runs still has before it is cancelled."""
+        return self._drained_by - time.monotonic()
 
     def quiet(self) -> None:
         """Stop polling, and let the cache go; what runs has all the time that it wants."""
@@ -115,15 +120,15 @@ class Departure:
 
     def drain(self) -> None:
         """Stop polling; what runs is cancelled after `drain`."""
-        self._leaves_by = time.monotonic() + self._drain + _PUNCTUAL
+        self._drained_by = time.monotonic() + self._drain
         self._begin()
         if self.core_ends:
-            self._grace.run_out()
+            self._grace.run_out(self._left)
 
     async def finish(self) -> None:
         """The Worker has ended: look at what it may have dropped."""
         self._it_ended()
-        await self._dropped.finish(self._leaves_by - time.monotonic())
+        await self._dropped.finish(self._left + _PUNCTUAL)
 
     def give_up(self) -> None:
         """The Worker failed, or is left alone."""
@@ -145,9 +150,8 @@ class Departure:
                 self._look_for_dropped(began)
         finally:
             self._take(Step.END_UNHEARD if polls is Polls.OUT else Step.END)
-            # The time that it has begins only now: what came until then is as good as what came before.
             if self._drains:
-                self._grace.run_out()
+                self._grace.run_out(self._left)
             self._until_it_ended(self._be_heard())
             self._until_it_ended(self._watch())
             await self._worker.shutdown()

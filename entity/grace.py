@@ -43,7 +43,7 @@ class _Told(Enum):
 
 
 class Grace:
-    """For the event loop of a Worker, from before it runs."""
+    """For the event loop of a Worker, from before it runs. `seconds`: where nobody asked for its end."""
 
     def __init__(self, worker: Worker, seconds: float) -> None:
         self._worker = worker
@@ -61,20 +61,20 @@ class Grace:
                 # Code that heeds the SDK's shutdown event would give up at once.
                 part.notify_shutdown = _nobody_is_told
 
-    def run_out(self) -> None:
-        """From now on it has so many seconds. Repeating it changes nothing."""
+    def run_out(self, within: float) -> None:
+        """From now on it has so many seconds; none is left below zero. Repeating it changes nothing."""
         if self._end is None:
             if self._phase is _Phase.QUIET:
                 for part in self._told_of_shutdown():
                     del part.notify_shutdown
                     part.notify_shutdown()
             self._phase = _Phase.RUNNING_OUT
-            self._end = asyncio.create_task(self._run_out())
+            self._end = asyncio.create_task(self._run_out(within))
 
     def shutdown_began(self) -> None:
         """Whoever wanted it: the Worker may have failed, or a plugin have ended it."""
         if self._phase is _Phase.WORKING:
-            self.run_out()
+            self.run_out(self._seconds)
 
     def taken(self, task: Any) -> None:
         """An activity task, or the cancellation of one, left the poll."""
@@ -100,8 +100,8 @@ class Grace:
         parts: tuple[Any, ...] = (self._worker._activity_worker, self._worker._nexus_worker)
         return [part for part in parts if part is not None]
 
-    async def _run_out(self) -> None:
-        await asyncio.sleep(self._seconds)
+    async def _run_out(self, within: float) -> None:
+        await asyncio.sleep(within)
         self._phase = _Phase.OVER
         for _ in range(_HOPS):
             await asyncio.sleep(0)
