@@ -139,7 +139,8 @@ class Agent:
             return
 
         def delayed(reason: str) -> None:
-            self._send(RecoveryDelayed(entity=order.entity, incarnation=order.incarnation, reason=reason))
+            hidden = self._secrets.hide(reason)
+            self._send(RecoveryDelayed(entity=order.entity, incarnation=order.incarnation, reason=hidden))
 
         try:
             while True:
@@ -151,7 +152,8 @@ class Agent:
                     break
         finally:
             self._recoveries.pop(life, None)
-        self._send(recovery.result())
+        recovered = recovery.result()
+        self._send(msgspec.structs.replace(recovered, problem=self._secrets.hide(recovered.problem)))
 
     async def _find_closed(self, order: FindClosed, cluster: Cluster) -> None:
         self._send(await find_closed(order, cluster))
