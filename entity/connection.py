@@ -162,7 +162,7 @@ async def connect(
                 grpc_compression=_compression(where.address),
             )
     except TimeoutError as error:
-        alert = await _tls_alert(where) if where.uses_tls else None
+        alert = await _tls_alert(where, min(_ALERT_PATIENCE, timeout / 4)) if where.uses_tls else None
         if alert is not None:
             raise _our_side_of_tls(where, alert) from error
         raise Unreachable(
@@ -176,7 +176,7 @@ async def connect(
         if trouble is None:
             raise
         if isinstance(trouble, Unreachable) and where.uses_tls and _AFTER_CONNECTION in str(error):
-            alert = await _tls_alert(where)
+            alert = await _tls_alert(where, _ALERT_PATIENCE)
             trouble = trouble if alert is None else _our_side_of_tls(where, alert)
         raise trouble from error
 
@@ -211,6 +211,8 @@ _NO_PAIR = ("ParseError", "NoCertificatesPresented", "InconsistentKeys", "(Trans
 """What rustls says of certificate and key, each by itself or together."""
 _HUNG_UP = ("transport error", "http2", "operation was canceled")
 _AFTER_CONNECTION = "call error after connection"
+_ALERT_PATIENCE = 2.0
+"""Seconds for a TLS handshake, and what comes at once after it."""
 
 
 def judge(error: BaseException, where: Endpoint) -> ClusterTrouble | None:
@@ -343,16 +345,14 @@ def _read_api_key(path: str) -> str:
     return api_key
 
 
-async def _tls_alert(where: Endpoint) -> str | None:
+async def _tls_alert(where: Endpoint, patience: float) -> str | None:
     """Why the other side hangs up after the TLS handshake: the alert that it sends then, which the SDK often
     loses, and once waited for until our time-out. Only asked once connecting has failed."""
     tls = where.tls if isinstance(where.tls, TLSConfig) else TLSConfig()
     host, _, port = where.address.rpartition(":")
     try:
-        context = _trusting(tls.server_root_ca_cert)
-        if tls.client_cert is not None and tls.client_private_key is not None:
-            _load_pair(context, tls.client_cert, tls.client_private_key)
-        async with asyncio.timeout(2):
+        context = _tls_context(tls)
+        async with asyncio.timeout(patience):
             reader, writer = await asyncio.open_connection(
                 host.strip("[]"), int(port), ssl=context, server_hostname=tls.domain or host.strip("[]")
             )
@@ -367,10 +367,24 @@ async def _tls_alert(where: Endpoint) -> str | None:
     return None
 
 
-def _trusting(authority: bytes | None) -> ssl.SSLContext:
-    """Whom the SDK trusts: nobody else is shown the client's certificate. Raises ssl.SSLError."""
-    context = ssl.create_default_context(cadata=None if authority is None else authority.decode("ascii"))
+def _tls_context(tls: TLSConfig) -> ssl.SSLContext:
+    """Raises ssl.SSLError, and ValueError where there is no certificate in what should have one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["h2"])
+    authority = tls.server_root_ca_cert
+    if tls.client_cert is None or tls.client_private_key is None:
+        # Nothing is shown, and so it does not matter to whom.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    # Whom the SDK trusts, and nobody else, is shown the client's certificate. Its trust may begin at an
+    # authority that is no root.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if authority is None:
+        context.load_default_certs()
+    else:
+        context.load_verify_locations(cadata=authority.decode("ascii", "ignore"))
+    _load_pair(context, tls.client_cert, tls.client_private_key)
     return context
 
 

@@ -10,7 +10,7 @@ What no recovery makes faster, and for how long it stays:
 - A result that was complete while the Cluster was away: it died with the process, and the activity is done
   again.
 - A query that was delivered to the dead process: nobody else knows that it was asked. The Cluster puts it
-  again after the sticky time-out (10 s, or the pool's sticky_queue_schedule_to_start_timeout).
+  again after the sticky time-out (2 s, or the pool's sticky_queue_schedule_to_start_timeout).
 - The retry of an activity: the Cluster starts it within a hundredth of a second, but up to a second later
   where the same shard (the dev server has one) fired any other timer in that second.
 """

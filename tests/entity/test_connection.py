@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from temporalio.converter import DataConverter
 from temporalio.worker import Worker
@@ -247,16 +248,40 @@ def test_a_client_certificate_of_an_unknown_ca_is_refused(
         assert "client_cert" in reason
 
 
+@pytest.mark.parametrize("shows_a_certificate", [True, False])
 def test_why_nobody_answered_is_asked_for(
-    authority: Authority, server_pair: KeyPair, dev_server: DevServer, tmp_path: Path
+    authority: Authority,
+    server_pair: KeyPair,
+    dev_server: DevServer,
+    tmp_path: Path,
+    shows_a_certificate: bool,
 ) -> None:
-    stranger = Authority(tmp_path).issue("worker.test")
-    refuses = tls_in_front_of(
-        dev_server.address, authority.server_context(server_pair, asks_for_certificates=True)
-    )
-    with served(silent_at_first(refuses)) as address:
-        reason = refusal(ClusterSpec(address=address, tls=mutual(authority, stranger)), 0.3)
-        assert "UNKNOWN_CA" in reason
+    commented = tmp_path / "commented.pem"
+    commented.write_text(f"# Főtanúsítvány\n{authority.root.certificate.read_text()}")
+    tls = TlsSpec(server_ca=str(commented), server_name="cluster.test")
+    if shows_a_certificate:
+        stranger = Authority(tmp_path).issue("worker.test")
+        tls = msgspec.structs.replace(
+            tls, client_cert=str(stranger.certificate), client_key=str(stranger.key)
+        )
+    context = authority.server_context(server_pair, asks_for_certificates=True)
+    with served(silent_at_first(tls_in_front_of(dev_server.address, context))) as address:
+        reason = refusal(ClusterSpec(address=address, tls=tls), 2.0)
+        assert ("UNKNOWN_CA" if shows_a_certificate else "CERTIFICATE_REQUIRED") in reason
+
+
+def test_a_client_certificate_is_shown_to_nobody_else(
+    authority: Authority, dev_server: DevServer, tmp_path: Path, client_pair: KeyPair
+) -> None:
+    imposter = Authority(tmp_path)
+    context = imposter.server_context(imposter.issue("cluster.test"), asks_for_certificates=True)
+    shown = []
+    context.sni_callback = lambda *_: shown.append("greeted")
+    with served(silent_at_first(tls_in_front_of(dev_server.address, context))) as address:
+        assert "no answer" in unreachable(
+            ClusterSpec(address=address, tls=mutual(authority, client_pair)), 2.0
+        )
+    assert shown, "nobody asked"
 
 
 def test_what_is_no_key_is_refused(tls_front: TlsFront, authority: Authority, tmp_path: Path) -> None:
