@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from secrets import token_hex
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeNamespaceResponse
 from temporalio.client import Client, Plugin
@@ -27,6 +28,8 @@ from temporal_fleet.protocol.spec import ClusterSpec, TlsSpec
 
 DEFAULT_ADDRESS = "localhost:7233"
 DEFAULT_NAMESPACE = "default"
+_HOSTS_PIDS = Path("pid:[4026531836]")
+"""The first PID namespace of a kernel (PROC_PID_INIT_INO in its linux/proc_ns.h)."""
 
 
 class ClusterTrouble(Exception):
@@ -102,8 +105,20 @@ def _nobody(_: Iterable[str]) -> None:
 
 def identity(fleet: str, name: str) -> str:
     """How the Cluster sees this process. `name` must tell one life from the next: PIDs repeat, in a container
-    soon, and what is done to a dead Worker is done to whoever has its identity."""
-    return f"{fleet}/{name}@{socket.gethostname()}:{os.getpid()}"
+    soon, and what is done to a dead Worker is done to whoever has its identity.
+
+    Containers begin with the same PIDs, and with the same lives, and may have the same host name: only chance
+    tells theirs apart.
+    """
+    apart = "" if _counts_pids_with_the_host() else f"-{token_hex(3)}"
+    return f"{fleet}/{name}@{socket.gethostname()}:{os.getpid()}{apart}"
+
+
+def _counts_pids_with_the_host() -> bool:
+    try:
+        return Path("/proc/self/ns/pid").readlink() == _HOSTS_PIDS
+    except OSError:
+        return False
 
 
 def name_here(identity: str, fleet: str) -> str | None:

@@ -10,7 +10,8 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 def lines(block: str) -> list[str]:
     """The commands of a block of `sh`, a line each, without their comments."""
-    stripped = (re.sub(r"\s+# .*", "", line).strip() for line in block.splitlines())
+    whole = re.sub(r"\\\n\s*", "", block)
+    stripped = (re.sub(r"\s+# .*", "", line).strip() for line in whole.splitlines())
     return [line for line in stripped if line]
 
 

@@ -56,9 +56,7 @@ class Engine:
         storage = '[storage]\ndriver = "overlay"\n'
         places = f'graphroot = "{self._folder}/images"\nrunroot = "{self._folder}/run"\n'
         (self._folder / "storage.conf").write_text(storage + places)
-        (self._folder / "pip.conf").write_text(
-            "[install]\nno-index = true\nno-deps = true\nfind-links = /wheels\n"
-        )
+        (self._folder / "pip.conf").write_text(_INSTALLING)
         (self._folder / "site").mkdir()
         (self._folder / "site" / "sitecustomize.py").write_text(_BORROWING)
         try:
@@ -121,6 +119,8 @@ class Engine:
             '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n'
             f'netns = "host"\nenv = ["PYTHONPATH=/site"]\nvolumes = [{volumes}]\n'
             f'[engine]\nruntime = "{runtime}"\ncgroup_manager = "cgroupfs"\n'
+            # Or the podman of this host would take what is ours for its own.
+            f'tmp_dir = "{self._folder}/libpod"\nlock_type = "file"\nevents_logger = "none"\n'
         )
 
     def _import_base(self) -> None:
@@ -141,7 +141,7 @@ class Engine:
         for mounted in (self._folder / "images" / "overlay", self._folder / "images"):
             subprocess.run(["umount", "--lazy", mounted], capture_output=True, check=False)
         for group in (*_GROUPS.glob("*/libpod_parent"), _GROUPS / "libpod_parent"):
-            for path in (*group.glob("*"), group):
+            for path in (group / "conmon", group):
                 with suppress(OSError):
                     path.rmdir()
 

@@ -43,7 +43,8 @@ class Operator:
         for language, block in blocks(PAGE[heading]):
             if language == "sh":
                 for line in lines(block):
-                    printed[line] = self.type(line)
+                    # What it finds wrong may be this host's.
+                    printed[line] = self.type(line, check="doctor" not in line)
             elif named := _NAMES_ITS_FILE.match(block):
                 for there, here in self._instead.items():
                     block = block.replace(there, here)  # noqa: PLW2901
@@ -93,7 +94,7 @@ def image(dev_server: DevServer, tmp_path_factory: pytest.TempPathFactory) -> It
 def operator(image: Operator) -> Iterator[Operator]:
     yield image
     image.type("podman rm --force --ignore --time 0 shop")
-    image.type("podman volume rm --force shop-run")
+    image.type("podman volume rm --force shop-run shop-state")
 
 
 def test_the_page_is_followed(operator: Operator) -> None:
@@ -130,6 +131,9 @@ async def test_what_a_killed_container_held_goes_on_in_the_next(
         return any((each.state, each.attempt) == (started, attempt) for each in pending)
 
     await eventually(lambda: runs(1), within=60, what="the activity runs")
+    (held,) = (await handle.describe()).raw_description.pending_activities
+    # Others have this PID, too, and may have this host name.
+    assert re.fullmatch(r"shop/orders-\d\.1@shop:\d+-[0-9a-f]{6}", held.last_worker_identity)
     operator.type("podman kill shop")
     operator.type("podman rm shop")
     operator.follow("Run it")
