@@ -15,7 +15,6 @@ from temporal_fleet.supervisor.cli.failure import Failure, Misuse, say
 from temporal_fleet.supervisor.cli.place import config_option
 from temporal_fleet.supervisor.cli.presence import Absent, look
 from temporal_fleet.supervisor.cli.watcher import start_watcher
-from temporal_fleet.supervisor.shell.wakeup import hold_signals
 
 if TYPE_CHECKING:
     from temporal_fleet.supervisor.config.reader import Config
@@ -30,6 +29,8 @@ def up(config: Path, watch: bool) -> None:
     TERM and Ctrl-C drain and stop it, a second one at once; HUP reloads the file. Entities that a supervisor
     which died has left working are adopted as they are."""
     if os.getpid() == 1 and not watch:
+        from temporal_fleet.supervisor.shell.wakeup import hold_signals
+
         # The kernel takes from the first process of a container what it does not handle yet.
         hold_signals()
     loaded = configuration.load(config)
