@@ -19,6 +19,9 @@ records, what it says in entries. All integers are little-endian.
     3864  2  bytes of its GPUs,            3866  128  their indices, with spaces between them
     4000 64  Nexus tasks in hand: two copies of a payload
     4096     records
+
+Whatever becomes of the layout, the first 68 bytes stay as they are: who reads another layout knows by them
+whose box it is, and that its writer may live.
 """
 
 import os
@@ -44,7 +47,15 @@ from temporal_fleet.protocol.mapped import MappedFile
 from temporal_fleet.protocol.process import ProcessIdentity
 from temporal_fleet.protocol.records import COPIES, MARK, Payload, RecordReader, RecordStore, newest_payload
 
-__all__ = ["ActivityEntry", "BlackBoxContents", "BlackBoxWriter", "ExecutionEntry", "read_blackbox"]
+__all__ = [
+    "ActivityEntry",
+    "BlackBoxContents",
+    "BlackBoxHead",
+    "BlackBoxWriter",
+    "ExecutionEntry",
+    "read_blackbox",
+    "read_head",
+]
 
 MAGIC = b"TFLTBBOX"
 VERSION = 3
@@ -67,6 +78,14 @@ _UNRECORDED = 3800
 _GPUS = (3864, 128)
 _NEXUS_TASKS = 4000
 _COUNT = struct.Struct("<Q12x")
+
+
+class BlackBoxHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What every layout tells."""
+
+    layout: int
+    incarnation: int
+    process: ProcessIdentity
 
 
 class BlackBoxContents(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,20 +195,16 @@ def read_blackbox(path: Path) -> BlackBoxContents:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         header = _header_at_rest(descriptor)
-        magic, version, pid, incarnation, start_time, boot_id = _HEAD.unpack_from(header)
-        if magic != MAGIC:
-            raise PeerRubbish(f"not a black box of layout {VERSION}")
-        if version != VERSION:
-            raise PeerRubbish(f"a black box of layout {version}, not of layout {VERSION}")
+        head = _head(header)
+        if head.layout != VERSION:
+            raise PeerRubbish(f"a black box of layout {head.layout}, not of layout {VERSION}")
         mark = header[_MARK : _MARK + MARK]
         if not any(mark):
             raise PeerRubbish("a black box whose records have no mark")
         return BlackBoxContents(
             entity=_get(header, _ENTITY),
-            incarnation=incarnation,
-            process=ProcessIdentity(
-                pid=pid, start_time=start_time, boot_id=boot_id.rstrip(b"\0").decode("ascii", "replace")
-            ),
+            incarnation=head.incarnation,
+            process=head.process,
             identity=_get(header, _IDENTITY),
             sticky_queue=_get(header, _STICKY_QUEUE),
             last_words=_get(header, _LAST_WORDS),
@@ -200,6 +215,21 @@ def read_blackbox(path: Path) -> BlackBoxContents:
         raise PeerRubbish(f"{path}: {rubbish}") from None
     finally:
         os.close(descriptor)
+
+
+def read_head(path: Path) -> BlackBoxHead:
+    """Of a black box of any layout. Raises PeerRubbish when it is none, or not completely made; OSError."""
+    with path.open("rb", buffering=0) as file:
+        return _head(file.read(_HEAD.size))
+
+
+def _head(header: bytes) -> BlackBoxHead:
+    if not header.startswith(MAGIC) or len(header) < _HEAD.size:
+        raise PeerRubbish(f"not a black box of layout {VERSION}")
+    _, layout, pid, incarnation, start_time, boot_id = _HEAD.unpack_from(header)
+    name = boot_id.rstrip(b"\0").decode("ascii", "replace")
+    process = ProcessIdentity(pid=pid, start_time=start_time, boot_id=name)
+    return BlackBoxHead(layout=layout, incarnation=incarnation, process=process)
 
 
 def _holdings(descriptor: int, mark: bytes) -> Holdings:

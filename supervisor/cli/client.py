@@ -96,7 +96,7 @@ def find(place: Place) -> Listening:
         case Absent(orphans=()):
             raise Failure(f"no fleet runs in {place.run.path}", *_how_to_start(place))
         case Absent(orphans=orphans):
-            pids = ", ".join(f"{orphan.entity} (PID {orphan.process.pid})" for orphan in orphans)
+            pids = ", ".join(f"{orphan.entity} (PID {orphan.pid})" for orphan in orphans)
             raise Failure(
                 f"no fleet runs in {place.run.path}: its supervisor died, and left entities that work on for "
                 f"[fleet] orphan and then drain by themselves, unless another supervisor adopts them: {pids}",

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
+from temporal_fleet.protocol.blackbox import read_head
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.process import is_alive
 from temporal_fleet.protocol.rundir import RunDirectory
@@ -43,10 +43,18 @@ class Busy:
 
 
 @dataclass(frozen=True)
+class Orphan:
+    """An entity whose supervisor is gone."""
+
+    entity: str
+    pid: int
+
+
+@dataclass(frozen=True)
 class Absent:
     """No supervisor owns the directory. `orphans`: entities that a dead one left behind."""
 
-    orphans: tuple[BlackBoxContents, ...]
+    orphans: tuple[Orphan, ...]
 
 
 @dataclass(frozen=True)
@@ -125,16 +133,16 @@ def _written(file: Path) -> int | None:
         return None
 
 
-def _orphans(run: RunDirectory) -> tuple[BlackBoxContents, ...]:
+def _orphans(run: RunDirectory) -> tuple[Orphan, ...]:
     found = []
     for path in sorted(run.entities.glob("*.blackbox")):
         try:
-            contents = read_blackbox(path)
+            process = read_head(path).process
         except (FileNotFoundError, PeerRubbish):
             # Gone since, or never completed: no sign of a live entity.
             continue
-        if is_alive(contents.process):
-            found.append(contents)
+        if is_alive(process):
+            found.append(Orphan(path.stem.rpartition(".")[0], process.pid))
     return tuple(found)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import structlog
 
-from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
+from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox, read_head
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.process import ProcessIdentity, is_alive, is_there
 from temporal_fleet.protocol.rundir import RunDirectory
@@ -154,8 +154,9 @@ class OwnedRunDirectory:
 
     def inherited(self) -> list[Survivor | Deceased]:
         """The entities of earlier supervisors, living and dead; children of ours that nobody waited for yet
-        count as living. Black boxes that are none are removed; one that cannot be read now stays for the next
-        start, as whether its process lives is not known."""
+        count as living, and so does who wrote its box in another layout. Black boxes that tell nothing of the
+        dead are removed; one that cannot be read now stays for the next start, as whether its process lives
+        is not known."""
         found: list[Survivor | Deceased] = []
         for entity, incarnation in sorted(self.lives()):
             try:
@@ -163,8 +164,12 @@ class OwnedRunDirectory:
             except OSError:
                 continue
             if contents is None:
-                self.forget(entity, incarnation)
-            elif self._lives(entity, incarnation, contents):
+                writer = self._writer(entity, incarnation)
+                if writer is not None and self._lives(entity, incarnation, writer):
+                    found.append(Survivor(entity, incarnation, writer))
+                else:
+                    self.forget(entity, incarnation)
+            elif self._lives(entity, incarnation, contents.process):
                 found.append(Survivor(entity, incarnation, contents.process, contents.gpus))
             else:
                 found.append(Deceased(entity, incarnation, estate(contents)))
@@ -201,17 +206,23 @@ class OwnedRunDirectory:
             )
             raise
 
-    def _lives(self, entity: str, incarnation: int, contents: BlackBoxContents) -> bool:
-        """Or it is a zombie of ours, whose exit status can still be had."""
-        process = contents.process
-        lives = is_alive(process) or is_ours(process)
-        return lives and self._is_of_its_owner(entity, incarnation, contents)
+    def _writer(self, entity: str, incarnation: int) -> ProcessIdentity | None:
+        """Of a box of any layout; None: nobody knows."""
+        try:
+            return read_head(self.paths.blackbox(entity, incarnation)).process
+        except (OSError, PeerRubbish):
+            return None
 
-    def _is_of_its_owner(self, entity: str, incarnation: int, contents: BlackBoxContents) -> bool:
+    def _lives(self, entity: str, incarnation: int, process: ProcessIdentity) -> bool:
+        """Or it is a zombie of ours, whose exit status can still be had."""
+        lives = is_alive(process) or is_ours(process)
+        return lives and self._is_of_its_owner(entity, incarnation, process)
+
+    def _is_of_its_owner(self, entity: str, incarnation: int, process: ProcessIdentity) -> bool:
         """Whether who wrote the box runs that process: nobody has us end a process that is another's."""
         try:
             owner = self.paths.blackbox(entity, incarnation).stat().st_uid
-            return psutil.Process(contents.process.pid).uids().real == owner
+            return psutil.Process(process.pid).uids().real == owner
         except (OSError, psutil.Error):
             return False
 

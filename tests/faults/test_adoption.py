@@ -9,11 +9,13 @@ from typing import Any
 
 from temporalio.client import Client
 
+from temporal_fleet.protocol.blackbox import VERSION
 from temporal_fleet.protocol.report import EntityReport, StatusReport
 from tests.conftest import DevServer
 from tests.faults.conftest import Gates
 from tests.faults.observing import assert_no_stray, fork_server, never_two_lives, pid, pids, renewed
 from tests.fleet import PROGRAMS, FleetUnderTest
+from tests.protocol.boxes import set_layout
 from tests.system.conftest import MakeFleet
 from tests.waiting import eventually
 
@@ -188,6 +190,12 @@ async def test_the_supervisor_goes_on_as_the_code_that_is_installed_now(
     assert refused.returncode == 1
     assert "entitles" in refused.stderr
     fleet.edit("entitles = 2", "entities = 2")
+    box = fleet.run_dir.blackbox("orders-1", 1)
+    set_layout(box, VERSION - 1)
+    refused = fleet.command("upgrade")
+    assert refused.returncode == 1
+    assert f"in layout {VERSION - 1}, and this code reads layout {VERSION}: stop the fleet" in refused.stderr
+    set_layout(box, VERSION)
     assert _places(fleet.status()) == _places(before)
 
     with never_two_lives(fleet):

@@ -71,3 +71,10 @@ def mark(entry: ExecutionEntry, execution: CachedExecution) -> None:
         history_events=execution.history_events,
         replayed_events=execution.replayed_events,
     )
+
+
+def set_layout(box: Path, layout: int) -> None:
+    """Have it say that it is written in that one."""
+    with box.open("r+b") as file:
+        file.seek(8)
+        file.write(layout.to_bytes(4, "little"))

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from temporal_fleet.protocol.blackbox import BlackBoxWriter
+from temporal_fleet.protocol.blackbox import VERSION, BlackBoxWriter
 from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.protocol.holdings import ExecutionState
 from temporal_fleet.protocol.process import ProcessIdentity
@@ -32,6 +32,7 @@ from temporal_fleet.supervisor.shell.run_directory import (
     RunDirectoryTaken,
     Survivor,
 )
+from tests.protocol.boxes import set_layout
 from tests.shell.holdings import cached_execution, held_activity
 from tests.shell.processes import SLEEP, ended_after, identity, shell
 from tests.users import as_root, nobody
@@ -180,16 +181,25 @@ def test_files_that_nobody_can_read_are_told_of_and_go(tmp_path: Path) -> None:
     with owned(tmp_path / "run") as run:
         unfinished = run.paths.blackbox("orders-5", 1)
         unfinished.write_bytes(b"\0" * 4096)
-        former = write_box(run, "orders-6", 1, identity(os.getpid()))
-        with former.open("r+b") as file:
-            file.seek(8)
-            file.write((1).to_bytes(4, "little"))
+        former = write_box(run, "orders-6", 1, msgspec.structs.replace(identity(os.getpid()), start_time=1))
+        set_layout(former, 1)
         stacks = run.paths.stacks("orders-6", 1)
         stacks.write_text("stacks")
         with capture_logs() as told:
             assert run.inherited() == []
         assert [line["entity"] for line in told if line["log_level"] == "warning"] == ["orders-5", "orders-6"]
         assert not [path for path in (unfinished, former, stacks) if path.exists()]
+
+
+def test_who_writes_another_layout_lives_all_the_same(tmp_path: Path) -> None:
+    """As after an upgrade of what is installed, and a crash."""
+    with owned(tmp_path / "run") as run:
+        process = identity(os.getpid())
+        box = write_box(run, "orders-6", 1, process)
+        for layout in (VERSION - 1, VERSION + 1):
+            set_layout(box, layout)
+            assert run.inherited() == [Survivor("orders-6", 1, process)]
+        assert box.exists()
 
 
 def test_a_box_that_cannot_be_read_now_is_kept(tmp_path: Path) -> None:
