@@ -31,8 +31,8 @@ _HEAD: Final = """\
 # Configuration
 
 Every key of `fleet.toml`. Durations (`"250ms"`, `"30s"`, `"1m30s"`) and sizes (`"400MiB"`) are strings, and
-a path is relative to the file's folder. Unknown keys are errors, and all errors are reported at once, each
-with its place:
+a path is relative to the file's folder (that of the embedded database to `state_dir`). Unknown keys are
+errors, and all errors are reported at once, each with its place:
 
 ```sh
 temporal-fleet check

@@ -27,7 +27,7 @@ class Violation:
 def violations(config: FleetFile) -> Iterator[Violation]:
     """Every rule that a config breaks whose single values are all right."""
     yield from _fleet_rules(config)
-    yield from _cluster_rules(config.cluster)
+    yield from _cluster_rules(config.cluster, config.fleet.state_dir)
     if not config.pools:
         yield Violation(
             (("pools",),),
@@ -57,7 +57,7 @@ def _fleet_rules(config: FleetFile) -> Iterator[Violation]:
         yield Violation((("fleet", "log_dir"),), _cannot_be_looked_at(folder, error))
 
 
-def _cluster_rules(cluster: Cluster) -> Iterator[Violation]:
+def _cluster_rules(cluster: Cluster, state_dir: Path) -> Iterator[Violation]:
     if cluster.profile is not None:
         for key in ("address", "namespace", "api_key_file", "tls"):
             if getattr(cluster, key) is not None:
@@ -72,14 +72,14 @@ def _cluster_rules(cluster: Cluster) -> Iterator[Violation]:
                     (("cluster", key), ("cluster", "embedded")),
                     "belongs to another Cluster than the embedded one: drop it, or drop [cluster.embedded]",
                 )
-        yield from _embedded_rules(cluster)
+        yield from _embedded_rules(cluster, state_dir)
     if cluster.api_key_file is not None:
         yield from _readable(("cluster", "api_key_file"), cluster.api_key_file)
     if cluster.tls is not None:
         yield from _tls_rules(cluster)
 
 
-def _embedded_rules(cluster: Cluster) -> Iterator[Violation]:
+def _embedded_rules(cluster: Cluster, state_dir: Path) -> Iterator[Violation]:
     embedded = cluster.embedded
     assert embedded is not None
     table: Key = ("cluster", "embedded")
@@ -92,7 +92,8 @@ def _embedded_rules(cluster: Cluster) -> Iterator[Violation]:
         return
     key = ((*table, "database"),)
     try:
-        if not database.parent.is_dir():
+        # That of the fleet is made when it starts.
+        if database.parent != state_dir and not database.parent.is_dir():
             yield Violation(key, f"its folder must exist: mkdir -p {database.parent}")
         elif database.exists() and not database.is_file():
             yield Violation(key, f"must be a file, and {database} is none")

@@ -147,8 +147,9 @@ class Embedded(Table):
     database: FileSystemPath | None = Field(
         default=None,
         description=(
-            "SQLite file that keeps its state across runs; absent: in memory. An empty file beside it, named "
-            "after it with .one-partition, belongs to it: it says how its task queues were begun."
+            "SQLite file that keeps its state across runs, in [fleet] state_dir unless its path is absolute; "
+            "absent: in memory. An empty file beside it, named after it with .one-partition, belongs to it: "
+            "it says how its task queues were begun."
         ),
         examples=["dev.db"],
     )

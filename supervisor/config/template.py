@@ -118,7 +118,7 @@ def _cluster(embedded: bool, address: str | None, namespace: str | None) -> str:
 
 # A Temporal dev server that starts and stops with the fleet.
 [cluster.embedded]
-#database = "temporal.db"               # keeps its state across runs; default: in memory
+#database = "temporal.db"               # in state_dir, kept across runs; default: in memory
 #port = 7233                            # 0 picks a free one
 #ui_port = 8233                         # the web UI; 0 picks a free one
 """
@@ -141,7 +141,7 @@ def _cluster(embedded: bool, address: str | None, namespace: str | None) -> str:
 
 # A Temporal dev server that starts and stops with the fleet, instead of an address.
 #[cluster.embedded]
-#database = "temporal.db"               # keeps its state across runs; default: in memory
+#database = "temporal.db"               # in state_dir, kept across runs; default: in memory
 #port = 7233                            # 0 picks a free one
 #ui_port = 8233                         # the web UI; 0 picks a free one
 """

@@ -251,13 +251,21 @@ def _dev_server(config: Config, paths: RunDirectory) -> DevServerPlan | None:
     embedded = config.cluster.embedded
     if embedded is None:
         return None
+    database, state_dir = embedded.database, config.fleet.state_dir
     try:
+        if database is not None and database.parent == state_dir:
+            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return settle(
             embedded.port,
             embedded.ui_port,
-            embedded.database,
+            database,
             config.cluster.namespace or "default",
             paths.path,
         )
     except DevServerImpossible as error:
         raise CannotStart(str(error)) from error
+    except OSError as error:
+        raise CannotStart(
+            f"the folder of [cluster.embedded] database cannot be made: {error}; set [fleet] state_dir to "
+            "another"
+        ) from error

@@ -57,9 +57,10 @@ def test_the_embedded_cluster_has_a_namespace_and_its_own_ports(folder: Path) ->
 def test_the_embedded_cluster_needs_two_ports_and_a_folder(folder: Path) -> None:
     assert only_problem(f"[cluster.embedded]\nui_port = 7233\n{POOL}").key == "cluster.embedded.ui_port"
     assert "at most 65535" in only_problem(f"[cluster.embedded]\nport = 70000\n{POOL}").remedy
-    missing = only_problem(f'[cluster.embedded]\ndatabase = "data/dev.db"\n{POOL}', folder)
-    assert f"mkdir -p {folder / 'data'}" in missing.remedy
-    assert "must be a file" in only_problem(f'[cluster.embedded]\ndatabase = "."\n{POOL}', folder).remedy
+    missing = only_problem(f'[cluster.embedded]\ndatabase = "/data/dev.db"\n{POOL}', folder)
+    assert "mkdir -p /data" in missing.remedy
+    odd = only_problem(f'[cluster.embedded]\ndatabase = "{folder}"\n{POOL}', folder)
+    assert "must be a file" in odd.remedy
 
 
 @pytest.mark.parametrize(("have", "lacks"), [("client_cert", "client_key"), ("client_key", "client_cert")])
@@ -95,7 +96,7 @@ def test_files_are_relative_to_the_files_folder_and_must_be_there(folder: Path) 
     ("text", "key"),
     [
         (f'[cluster]\napi_key_file = "LONG"\n{POOL}', "cluster.api_key_file"),
-        (f'[cluster.embedded]\ndatabase = "LONG/dev.db"\n{POOL}', "cluster.embedded.database"),
+        (f'[cluster.embedded]\ndatabase = "/LONG/dev.db"\n{POOL}', "cluster.embedded.database"),
         (f'{POOL}path = "LONG"\n', "pools.orders.path"),
     ],
     ids=["file", "database", "folder"],

@@ -125,8 +125,9 @@ def test_the_embedded_server_keeps_its_state_and_comes_back_when_it_dies(
     )
     assert back.cluster.address == report.cluster.address
     assert [e.pid for e in back.entities] == [e.pid for e in report.entities]
-    assert (tmp_path / "dev.db").stat().st_size > 0
-    assert settle(0, None, tmp_path / "dev.db", "default", tmp_path).one_partition, "as it was begun"
+    database = tmp_path / "state" / "dev.db"
+    assert database.stat().st_size > 0
+    assert settle(0, None, database, "default", tmp_path).one_partition, "as it was begun"
     wait_until(lambda: log.stat().st_size > 0, what="the next life logs there")
     assert fleet.stop() == 0
 
