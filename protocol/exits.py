@@ -31,7 +31,8 @@ class Verdict(Enum):
     """What the end of an entity means for its place in the fleet."""
 
     LEFT = "left"
-    """It went by its own clean-up: nothing to recover."""
+    """It went by its own clean-up: nothing to recover. Where no supervisor ordered that it counts as a crash
+    does, or it could go on without end."""
     CRASH = "crash"
     """Counts against its restart intensity."""
     CLUSTER = "cluster"

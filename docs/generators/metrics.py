@@ -28,8 +28,10 @@ metric of the SDK and of its program, with the labels `pool` and `entity`. What 
 [its own reference](https://docs.temporal.io/references/sdk-metrics); names and buckets are those of its own
 exporter.
 
-Counters of an entity go on where the life before ended. `deploy/prometheus/` has a scrape config and alert
-rules (each has a section in the [runbook](../runbook.md#alerts)), `deploy/grafana/` a dashboard.
+Counters of an entity go on where the life before ended; those of the fleet (deaths, restarts, recoveries,
+changes, events) begin anew with each supervisor, also after `upgrade`. `deploy/prometheus/` has a scrape
+config and alert rules (each has a section in the [runbook](../runbook.md#alerts)), `deploy/grafana/` a
+dashboard.
 """
 
 _LIFE = Life("orders-1", 1)

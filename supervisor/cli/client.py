@@ -128,7 +128,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         self._context.linger = 0
         self._control = self._context.socket(zmq.DEALER)
         self._control.connect(ipc(place.run.control))
-        self._decoder: codec.Decoder[ControlReply] = codec.Decoder(ControlReply)
+        self._decoder: codec.Decoder[ControlReply] = codec.Decoder(ControlReply, codec.REPLY_LIMIT)
         self._life = Life(self.pid)
         self._poller = zmq.Poller()
         self._poller.register(self._control, zmq.POLLIN)

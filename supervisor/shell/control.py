@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 import zmq
 
-from temporal_fleet.protocol.codec import SIZE_LIMIT, Decoder, encode
+from temporal_fleet.protocol.codec import REPLY_LIMIT, SIZE_LIMIT, Decoder, encode
 from temporal_fleet.protocol.control import ControlReply, ControlRequest, Event, Rejected
 from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
 from temporal_fleet.protocol.report import EventReport
@@ -55,7 +55,7 @@ class Control:
         """An operator that went away, or reads nothing, loses its reply. One whose reply fits no frame is
         told so."""
         try:
-            frame = encode(reply)
+            frame = encode(reply, REPLY_LIMIT)
         except ProtocolMisuse as misuse:
             self.dropped += 1
             _log.exception("a reply to an operator cannot be sent", reply=type(reply).__name__)

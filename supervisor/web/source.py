@@ -12,7 +12,7 @@ import msgspec
 import zmq
 import zmq.asyncio
 
-from temporal_fleet.protocol.codec import Decoder, encode
+from temporal_fleet.protocol.codec import REPLY_LIMIT, Decoder, encode
 from temporal_fleet.protocol.control import (
     ControlReply,
     ControlRequest,
@@ -74,7 +74,7 @@ class Source:
             del self._asked[request.id]
 
     async def _hear_answers(self) -> None:
-        decoder: Decoder[ControlReply] = Decoder(ControlReply)
+        decoder: Decoder[ControlReply] = Decoder(ControlReply, REPLY_LIMIT)
         while True:
             frames = await self._control.recv_multipart()
             try:

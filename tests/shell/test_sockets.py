@@ -7,7 +7,7 @@ import socket
 import pytest
 import zmq
 
-from temporal_fleet.protocol.codec import HEADER, SIZE_LIMIT, Decoder, encode
+from temporal_fleet.protocol.codec import HEADER, REPLY_LIMIT, SIZE_LIMIT, Decoder, encode
 from temporal_fleet.protocol.control import Accepted, ControlReply, Event, GetStatus, Rejected
 from temporal_fleet.protocol.messages import Evicted, Heartbeat, Hello, SupervisorMessage, Welcome
 from temporal_fleet.protocol.report import EventReport
@@ -173,7 +173,7 @@ def test_an_operator_that_reads_nothing_holds_nobody_up(
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
-        (Accepted(id="a", message="x" * SIZE_LIMIT, generation=1), "over the limit"),
+        (Accepted(id="a", message="x" * REPLY_LIMIT, generation=1), "over the limit"),
         (Accepted(id="a", message="ok", generation=2**64), "cannot be encoded"),
         (Accepted(id="a", message="/home/\udcff", generation=1), "cannot be encoded"),
     ],
@@ -191,6 +191,17 @@ def test_an_operator_whose_reply_fits_no_frame_is_told_so(
     assert isinstance(heard, Rejected)
     assert heard.id == "a"
     assert told in heard.problems[0]
+
+
+def test_a_reply_may_be_larger_than_a_request(control: Control, paths: RunDirectory, dealer: Dealer) -> None:
+    """As of a thousand entities that failed, each with its reason."""
+    operator = dealer(paths.control, "me")
+    operator.send(encode(STATUS))
+    wait_until(lambda: list(control.receive()), what="a request")
+    reply = Accepted(id="a", message="x" * 4 * SIZE_LIMIT, generation=1)
+    control.reply(b"me", reply)
+    assert operator.poll(10_000)
+    assert Decoder[ControlReply](ControlReply, REPLY_LIMIT).decode(operator.recv()) == reply
 
 
 def test_a_subscriber_that_reads_nothing_holds_nobody_up(
