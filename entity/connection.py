@@ -44,6 +44,10 @@ class Unreachable(ClusterTrouble):
     """No Cluster answers there."""
 
 
+class Throttled(Unreachable):
+    """It answers, and has had enough for the moment."""
+
+
 class Refused(ClusterTrouble):
     """The Cluster answers and refuses, or what is configured can never be accepted: waiting does not help,
     somebody has to change something, here or there."""
@@ -301,7 +305,8 @@ def _of_status(code: str, message: str, where: Endpoint) -> ClusterTrouble:
                 f"{other}?"
             )
         case _:
-            return Unreachable(f"{where.address} does not serve us now ({code}: {message})")
+            kind = Throttled if code == "resourceexhausted" else Unreachable
+            return kind(f"{where.address} does not serve us now ({code}: {message})")
 
 
 def _from_profile(name: str) -> Endpoint:

@@ -8,7 +8,7 @@ what is to be set free is not to wait for a look.
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,10 +28,10 @@ from temporalio.api.workflowservice.v1 import (
     ListWorkersResponse,
     PollWorkflowTaskQueueRequest,
 )
-from temporalio.service import RPCError
+from temporalio.service import RPCError, WorkflowService
 
 from temporal_fleet.entity.cluster import PATIENCE, Cluster, Declined
-from temporal_fleet.entity.connection import ClusterTrouble, name_here
+from temporal_fleet.entity.connection import ClusterTrouble, Throttled, name_here
 from temporal_fleet.protocol.examination import WORKERS_LIMIT, Examination, ListedWorker, QueueLook
 from temporal_fleet.protocol.helpers import Examine
 
@@ -47,6 +47,9 @@ _SECONDS = 10.0
 _QUEUES_SECONDS = 15.0
 """For all Task Queues: what was not asked about by then is told to be so."""
 _QUEUES_AT_ONCE = 16
+_THROTTLED = 5.0
+_PAUSE = 0.25
+"""Seconds for which a Cluster that has had enough is asked again, and between two times."""
 _CLOCK_LOOKS = 50
 _CLOCK_PAUSE = 0.02
 _LONG_POLL = timedelta(seconds=70)
@@ -59,13 +62,14 @@ async def examine(order: Examine, cluster: Cluster) -> Examination:
     """Never raises what the Cluster, or the way there, makes."""
     nothing = Examination(address=cluster.address, namespace=cluster.namespace)
     try:
-        system: GetSystemInfoResponse = await cluster.ask_at_once(
-            lambda service: service.get_system_info(GetSystemInfoRequest(), timeout=PATIENCE)
+        system: GetSystemInfoResponse = await _ask(
+            cluster, lambda service: service.get_system_info(GetSystemInfoRequest(), timeout=PATIENCE)
         )
-        namespace: DescribeNamespaceResponse = await cluster.ask_at_once(
+        namespace: DescribeNamespaceResponse = await _ask(
+            cluster,
             lambda service: service.describe_namespace(
                 DescribeNamespaceRequest(namespace=cluster.namespace), timeout=PATIENCE
-            )
+            ),
         )
     except (ClusterTrouble, Declined, RPCError) as trouble:
         return msgspec.structs.replace(nothing, problem=str(trouble))
@@ -133,9 +137,7 @@ async def _queue(
     )
 
     async def describe() -> DescribeTaskQueueResponse:
-        return await cluster.ask_at_once(
-            lambda service: service.describe_task_queue(request, timeout=PATIENCE)
-        )
+        return await _ask(cluster, lambda service: service.describe_task_queue(request, timeout=PATIENCE))
 
     found = await _in_time(describe(), seconds)
     if isinstance(found, str):
@@ -161,6 +163,19 @@ class _Clock:
     within: float
 
 
+async def _ask(cluster: Cluster, request: Callable[[WorkflowService], Awaitable[T]]) -> T:
+    """Again where the Cluster has had enough for the moment: who looks adds to a crowd. Raises what
+    `cluster.ask_at_once` does."""
+    until = time.monotonic() + _THROTTLED
+    while True:
+        try:
+            return await cluster.ask_at_once(request)
+        except Throttled:
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(_PAUSE)
+
+
 class _Unanswered(Exception):
     """It answered, and told nothing."""
 
@@ -169,7 +184,7 @@ async def _clock(cluster: Cluster, task_queues: list[str]) -> _Clock:
     """The server keeps the time of each poll, and tells it: so we poll, where no task ever comes, and the
     time that it tells lies between two of ours. A sticky queue leaves nothing behind: it is forgotten.
 
-    Raises what `cluster.ask_at_once` does, and _Unanswered.
+    Raises what `_ask` does, and _Unanswered.
     """
     if not task_queues:
         raise _Unanswered("there is no task queue to go by")
@@ -208,8 +223,8 @@ async def _keep_polling(cluster: Cluster, poll: PollWorkflowTaskQueueRequest) ->
 
 async def _last_access(cluster: Cluster, describe: DescribeTaskQueueRequest) -> float | None:
     """Seconds since the epoch, by the server's clock."""
-    found: DescribeTaskQueueResponse = await cluster.ask_at_once(
-        lambda service: service.describe_task_queue(describe, timeout=PATIENCE)
+    found: DescribeTaskQueueResponse = await _ask(
+        cluster, lambda service: service.describe_task_queue(describe, timeout=PATIENCE)
     )
     times = [poller.last_access_time.ToNanoseconds() for poller in found.pollers]
     return max(times) / 1e9 if times else None
@@ -234,7 +249,7 @@ async def _dead_workers(cluster: Cluster, alive: set[str]) -> list[ListedWorker]
 
 
 async def _page(cluster: Cluster, request: ListWorkersRequest) -> ListWorkersResponse:
-    page: ListWorkersResponse = await cluster.ask_at_once(
-        lambda service: service.list_workers(request, timeout=PATIENCE)
+    page: ListWorkersResponse = await _ask(
+        cluster, lambda service: service.list_workers(request, timeout=PATIENCE)
     )
     return page

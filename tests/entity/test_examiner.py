@@ -50,6 +50,19 @@ async def test_a_look_waits_for_no_recovery_and_sees_every_queue(
     await asyncio.gather(*asked)
 
 
+async def test_a_cluster_that_has_had_enough_is_asked_again(tmp_path: Path) -> None:
+    port = free_port()
+    server = start_dev_server(port, tmp_path / "server", settings=["frontend.namespaceRPS=20"])
+    try:
+        cluster = await watched(ClusterSpec(address=f"127.0.0.1:{port}"))
+        async with asyncio.timeout(20):
+            found = await examine(order(*(f"queue-{number}" for number in range(20))), cluster)
+    finally:
+        end_process(server)
+    assert (found.problem, found.clock_problem, found.workers_problem) == ("", "", "")
+    assert {look.problem for look in found.queues} == {""}
+
+
 async def test_a_namespace_that_is_not_there_is_told(dev_server: DevServer) -> None:
     cluster = await watched(ClusterSpec(address=dev_server.address, namespace="absent"))
     found = await examine(order("q"), cluster)
