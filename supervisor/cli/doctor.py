@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from temporal_fleet.protocol import blackbox
-from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox
+from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox, read_head
 from temporal_fleet.protocol.control import ExaminationReply, ExamineCluster
 from temporal_fleet.protocol.errors import PeerRubbish, ProtocolMisuse
 from temporal_fleet.protocol.examination import Examination
@@ -82,6 +82,8 @@ class _Known:
     service: "Service | None" = None
     """Whose unit runs the config."""
     boxes: list[BlackBoxContents] = field(default_factory=list)
+    alive: set[str] = field(default_factory=set)
+    """Lives that have a black box, one that cannot be read among them."""
     report: StatusReport | None = None
     presence: Presence | None = None
     """Who owns the run directory; None: nobody knows which one that is."""
@@ -172,12 +174,11 @@ def _look_by_oneself(known: _Known) -> None:
 
     say("no agent of a fleet is there to ask; looks at the Cluster itself")
     entities = [] if report is None else [each for each in report.entities if each.pid is not None]
-    boxes = [box for box in known.boxes if is_alive(box.process)]
     lives = {routing_id(each.id, each.incarnation) for each in entities}
     known.examination = own_agent.examine(
         known.config,
         None if report is None else report.cluster.address,
-        alive=sorted(lives | {routing_id(box.entity, box.incarnation) for box in boxes}),
+        alive=sorted(lives | known.alive),
         resting=[
             routing_id(each.id, each.incarnation) for each in entities if each.state in ("quiet", "draining")
         ],
@@ -317,6 +318,8 @@ def _read_boxes(known: _Known, run: RunDirectory) -> None:
     for path in paths:
         # Gone since, never completed, or not ours to read.
         with suppress(OSError, PeerRubbish):
+            if is_alive(read_head(path).process):
+                known.alive.add(path.stem)
             known.boxes.append(read_blackbox(path))
 
 

@@ -192,7 +192,10 @@ class Performer:
             box = self._run.blackbox(life.entity, life.incarnation)
         except OSError:
             return None, UNREAD
-        return box, estate(box) if box is not None else NOTHING
+        if box is not None:
+            return box, estate(box)
+        # It may have held whatever: the agent will say that it cannot tell, where this would say nothing.
+        return None, NOTHING if self._run.foreign(life.entity, life.incarnation) is None else UNREAD
 
     def found_dead(self, deceased: Deceased) -> events.FoundDead:
         """Nobody knows when it died: it counts as dead since now, before this supervisor forked anything."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import structlog
 
-from temporal_fleet.protocol.blackbox import BlackBoxContents, read_blackbox, read_head
+from temporal_fleet.protocol.blackbox import VERSION, BlackBoxContents, read_blackbox, read_head
 from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.process import ProcessIdentity, is_alive, is_there
 from temporal_fleet.protocol.rundir import RunDirectory
@@ -159,16 +159,16 @@ class OwnedRunDirectory:
         is not known."""
         found: list[Survivor | Deceased] = []
         for entity, incarnation in sorted(self.lives()):
+            foreign = self.foreign(entity, incarnation)
+            if foreign is not None and self._lives(entity, incarnation, foreign):
+                found.append(Survivor(entity, incarnation, foreign))
+                continue
             try:
                 contents = self.blackbox(entity, incarnation)
             except OSError:
                 continue
             if contents is None:
-                writer = self._writer(entity, incarnation)
-                if writer is not None and self._lives(entity, incarnation, writer):
-                    found.append(Survivor(entity, incarnation, writer))
-                else:
-                    self.forget(entity, incarnation)
+                self.forget(entity, incarnation)
             elif self._lives(entity, incarnation, contents.process):
                 found.append(Survivor(entity, incarnation, contents.process, contents.gpus))
             else:
@@ -206,12 +206,14 @@ class OwnedRunDirectory:
             )
             raise
 
-    def _writer(self, entity: str, incarnation: int) -> ProcessIdentity | None:
-        """Of a box of any layout; None: nobody knows."""
+    def foreign(self, entity: str, incarnation: int) -> ProcessIdentity | None:
+        """Whose black box it is, where that has another layout: what it holds cannot be known. None: it has
+        ours, or is none."""
         try:
-            return read_head(self.paths.blackbox(entity, incarnation)).process
+            head = read_head(self.paths.blackbox(entity, incarnation))
         except (OSError, PeerRubbish):
             return None
+        return head.process if head.layout != VERSION else None
 
     def _lives(self, entity: str, incarnation: int, process: ProcessIdentity) -> bool:
         """Or it is a zombie of ours, whose exit status can still be had."""

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from temporal_fleet.protocol.blackbox import BlackBoxWriter
+from temporal_fleet.protocol.blackbox import VERSION, BlackBoxWriter
 from temporal_fleet.protocol.process import own_identity
 from temporal_fleet.protocol.rundir import RunDirectory
 from tests.cli.command import ARGV, Command
+from tests.protocol.boxes import set_layout
 
 COMMANDS = (
     *("demo", "run", "init", "check", "up", "status", "top", "executions", "events", "doctor"),
@@ -168,13 +169,15 @@ def test_no_file_at_all(command: Command) -> None:
     assert "temporal-fleet init" in told.err
 
 
-def test_a_stale_run_directory_names_the_orphans(command: Command, run_dir: Path) -> None:
+@pytest.mark.parametrize("layout", [VERSION, VERSION - 1])
+def test_a_stale_run_directory_names_the_orphans(command: Command, run_dir: Path, layout: int) -> None:
     run = RunDirectory(run_dir)
     run.entities.mkdir(parents=True)
     run.lock.touch()
     run.control.touch()
     # This process stands in for an entity that outlived its supervisor: what matters is that it lives.
     BlackBoxWriter(run.blackbox("orders-1", 7), "orders-1", 7, own_identity())
+    set_layout(run.blackbox("orders-1", 7), layout)
     told = command("status", "--fleet", "shop")
     assert told.status == 1, told
     assert "its supervisor died" in told.err

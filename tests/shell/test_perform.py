@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from temporal_fleet.protocol.blackbox import BlackBoxWriter
+from temporal_fleet.protocol.blackbox import VERSION, BlackBoxWriter
 from temporal_fleet.protocol.helpers import WatchCluster
 from temporal_fleet.protocol.process import ProcessIdentity
 from temporal_fleet.protocol.rundir import RunDirectory
@@ -25,6 +25,7 @@ from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.run_directory import OwnedRunDirectory
 from temporal_fleet.supervisor.shell.stack_log import StackLog
 from temporal_fleet.supervisor.shell.suspects import SuspectsFile
+from tests.protocol.boxes import set_layout
 from tests.shell.conftest import Context
 from tests.shell.holdings import held_activity
 
@@ -103,3 +104,10 @@ def test_no_box_and_one_that_tells_nothing_leave_nothing(
     assert performer.died(KILLED, LIFE).estate == NOTHING
     run.paths.blackbox(LIFE.entity, LIFE.incarnation).write_bytes(bytes(5000))
     assert performer.died(KILLED, LIFE).estate == NOTHING
+
+
+def test_what_a_box_of_another_layout_holds_is_not_nothing(
+    performer: Performer, run: OwnedRunDirectory, box: BlackBoxWriter
+) -> None:
+    set_layout(run.paths.blackbox(LIFE.entity, LIFE.incarnation), VERSION + 1)
+    assert performer.died(KILLED, LIFE).estate == Estate(connected=True)
