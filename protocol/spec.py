@@ -33,7 +33,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`module:attribute`: a DataConverter, a class or a callable that makes one."""
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Within which limits, and as whom, the processes of a program run, its fork server included. None: as
     the supervisor does."""
 
@@ -45,8 +45,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
 
 
-class ProgramSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One Worker Program as a fork server loads it. Equal specs share one fork server."""
+class ProgramSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One Worker Program as a fork server loads it. Equal specs share one fork server.
+
+    What is at its default is not written: a version that knows more keys finds no entity outdated for that.
+    """
 
     program: str
     """`module`, `module:plugin` or `module:factory`."""

@@ -105,20 +105,12 @@ def fill_in(tree: Tree, folder: Path, environ: Mapping[str, str], service: str |
         embedded = _table(cluster, "embedded") if "embedded" in cluster else None
         if embedded is not None:
             embedded.setdefault("ui_port", 0 if embedded.get("port") == 0 else UI_PORT)
-            database, state = embedded.get("database"), (fleet or {}).get("state_dir")
-            # Wrong types are reported as such.
-            if isinstance(database, str) and database.strip() and isinstance(state, str):
-                embedded["database"] = _below(_below(str(folder), state), database)
     pools = _table(tree, "pools")
     for pool_name in pools or ():
         pool = _table(pools, pool_name) if pools is not None else None
         if pool is not None:
             pool.setdefault("path", str(folder))
     return tree
-
-
-def _below(folder: str, path: str) -> str:
-    return path if path.startswith(("/", "~/")) else str(Path(folder, path))
 
 
 def _own_folder() -> Path:

@@ -40,6 +40,7 @@ from temporal_fleet.supervisor.config.settings import (
     Rollout,
     Tls,
 )
+from temporal_fleet.supervisor.config.values import resolved
 from temporal_fleet.supervisor.config.worker_options import WorkerOptions
 
 __all__ = [
@@ -175,6 +176,10 @@ def _checked(
     user_home = home(environ)
     if user_home is not None:
         context["home"] = user_home
+    state_dir = tree["fleet"].get("state_dir") if isinstance(tree["fleet"], dict) else None
+    # One that is wrong is reported as such.
+    if isinstance(state_dir, str):
+        context["state"] = resolved(state_dir, context)
     try:
         file = FleetFile.model_validate(tree, context=context)
         complaints = []

@@ -29,6 +29,7 @@ from temporal_fleet.supervisor.config.values import (
     Program,
     Reference,
     SizeFrom,
+    StatePath,
     TaskQueue,
 )
 from temporal_fleet.supervisor.config.worker_options import WorkerOptions
@@ -144,7 +145,7 @@ class Tls(Table):
 class Embedded(Table):
     """[cluster.embedded]: present, a Temporal dev server runs under the supervisor."""
 
-    database: FileSystemPath | None = Field(
+    database: StatePath | None = Field(
         default=None,
         description=(
             "SQLite file that keeps its state across runs, in [fleet] state_dir unless its path is absolute; "

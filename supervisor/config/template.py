@@ -29,7 +29,7 @@ def template(
 # A line that starts with "#" and no space is a key that you can set: take the "#" away.
 # `temporal-fleet check` reports every error in this file, `check --show` prints every default.
 # Durations are strings: "250ms", "30s", "1m30s"; so are sizes: "400MiB".
-# Paths are relative to this file's folder.
+# Paths are relative to this file's folder, where nothing else is said.
 
 [fleet]
 {fleet_name:<40}# in logs and in the identities of workers; default: this file's folder

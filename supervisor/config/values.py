@@ -187,20 +187,28 @@ class CpuList:
         return {"type": "string", "pattern": CPUS_PATTERN}
 
 
+def resolved(value: str, context: Mapping[str, Path], base: str = "folder") -> Path:
+    """A path of the file, made absolute. `context`: `folder` is the file's, `state` [fleet] state_dir, `home`
+    the user's, `credentials` systemd's; what is not in it makes nothing absolute."""
+    if value.startswith("~/") and "home" in context:
+        return context["home"] / value[2:]
+    if value.startswith(CREDENTIALS) and "credentials" in context:
+        return context["credentials"] / value.removeprefix(CREDENTIALS)
+    return context[base] / value if base in context else Path(value)
+
+
 class AbsolutePath:
-    """A path, made absolute by the context."""
+    """A path, made absolute by the context: by its folder, or by another one that it names."""
+
+    def __init__(self, base: str = "folder") -> None:
+        self._base = base
 
     def read(self, value: object, info: ValidationInfo) -> Path:
         if not isinstance(value, str | Path):
             refuse("must be a string with a path")
         if not str(value).strip() or "\0" in str(value):
             refuse("must be a path, not empty")
-        context: Mapping[str, Path] = info.context or {}
-        if str(value).startswith("~/") and "home" in context:
-            return context["home"] / str(value)[2:]
-        if str(value).startswith(CREDENTIALS) and "credentials" in context:
-            return context["credentials"] / str(value).removeprefix(CREDENTIALS)
-        return context["folder"] / value if "folder" in context else Path(value)
+        return resolved(str(value), info.context or {}, self._base)
 
     def __get_pydantic_core_schema__(
         self, _source: Any, _handler: GetCoreSchemaHandler
@@ -299,6 +307,7 @@ MemorySize = Annotated[int, SizeFrom(minimum=16 << 20)]
 ProcessMemory = Annotated[int, SizeFrom(minimum=128 << 20)]
 Cpus = Annotated[tuple[int, ...], CpuList()]
 FileSystemPath = Annotated[Path, AbsolutePath()]
+StatePath = Annotated[Path, AbsolutePath("state")]
 Program = Annotated[str, Text(_program, rf"^{_MODULE}(:{_ATTRIBUTE})?$")]
 Reference = Annotated[str, Text(_reference, rf"^{_MODULE}:{_ATTRIBUTE}$")]
 Address = Annotated[str, Text(_address, _ADDRESS)]

@@ -11,6 +11,7 @@ from temporal_fleet.protocol.spec import EntitySpec
 from temporal_fleet.supervisor.config.host import this_host
 from temporal_fleet.supervisor.config.pools import core_pools
 from temporal_fleet.supervisor.config.reader import Config, ConfigError, load
+from temporal_fleet.supervisor.config.settings import Embedded
 from temporal_fleet.supervisor.config.specs import cluster_spec, entity_spec
 from temporal_fleet.supervisor.config.units import format_size
 from temporal_fleet.supervisor.core.fleet import Pool
@@ -139,8 +140,16 @@ def fixed_settings(before: Config, after: Config) -> list[tuple[str, object, obj
         ("fleet.run_dir", before.fleet.run_dir, after.fleet.run_dir),
         ("fleet.state_dir", before.fleet.state_dir, after.fleet.state_dir),
         ("fleet.log_format", before.fleet.log_format, after.fleet.log_format),
-        ("cluster.embedded", before.cluster.embedded, after.cluster.embedded),
+        ("cluster.embedded", _embedded(before), _embedded(after)),
     ]
+
+
+def _embedded(config: Config) -> Embedded | None:
+    """Its database moves with state_dir, which is told by itself."""
+    embedded = config.cluster.embedded
+    if embedded is None or embedded.database is None or embedded.database.parent != config.fleet.state_dir:
+        return embedded
+    return embedded.model_copy(update={"database": Path(embedded.database.name)})
 
 
 def followed_settings(before: Config, after: Config) -> list[tuple[str, object, object]]:

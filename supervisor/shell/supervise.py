@@ -252,9 +252,15 @@ def _dev_server(config: Config, paths: RunDirectory) -> DevServerPlan | None:
     if embedded is None:
         return None
     database, state_dir = embedded.database, config.fleet.state_dir
-    try:
-        if database is not None and database.parent == state_dir:
+    if database is not None and database.parent == state_dir:
+        try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotStart(
+                f"the folder of [cluster.embedded] database cannot be made: {error}; make it for this user, "
+                "or set [fleet] state_dir to another"
+            ) from error
+    try:
         return settle(
             embedded.port,
             embedded.ui_port,
@@ -264,8 +270,3 @@ def _dev_server(config: Config, paths: RunDirectory) -> DevServerPlan | None:
         )
     except DevServerImpossible as error:
         raise CannotStart(str(error)) from error
-    except OSError as error:
-        raise CannotStart(
-            f"the folder of [cluster.embedded] database cannot be made: {error}; set [fleet] state_dir to "
-            "another"
-        ) from error

@@ -1,7 +1,6 @@
 """Defaults: those of the design, and those that depend on the surroundings."""
 
 import os
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from temporal_fleet.supervisor.config.defaults import fill_in, name_from, service_of
 from temporal_fleet.supervisor.config.reader import Memory, Recycle, load, parse
-from temporal_fleet.supervisor.config.settings import FleetFile
 from tests.config.files import POOL, problems, read
 
 
@@ -112,19 +110,16 @@ SERVICE = Path("/etc/temporal-fleet/shop.toml")
     [
         ("/var/shop", "dev.db", "/var/shop/dev.db"),
         ("state", "dev.db", "/usr/state/dev.db"),
-        ("~/state", "dev.db", "/home/x/state/dev.db"),
+        ("~/usr", "dev.db", "/usr/dev.db"),
         ("/var/shop", "/usr/dev.db", "/usr/dev.db"),
-        ("/var/shop", "~/dev.db", "/home/x/dev.db"),
+        ("/var/shop", "~/dev.db", "/dev.db"),
     ],
 )
 def test_the_embedded_database_is_in_the_state_directory(state_dir: str, database: str, there: str) -> None:
-    text = f'[fleet]\nstate_dir = "{state_dir}"\n[cluster.embedded]\ndatabase = "{database}"\n'
-    tree = fill_in(tomllib.loads(text), Path("/usr"), {})
-    # What is wrong elsewhere has it filled in again.
-    again = fill_in(tree, Path("/usr"), {})
-    file = FleetFile.model_validate(again, context={"folder": Path("/usr"), "home": Path("/home/x")})
-    assert file.cluster.embedded is not None
-    assert str(file.cluster.embedded.database) == there
+    text = f'[fleet]\nstate_dir = "{state_dir}"\n[cluster.embedded]\ndatabase = "{database}"\n{POOL}'
+    embedded = read(text, environ={"HOME": "/"}).cluster.embedded
+    assert embedded is not None
+    assert str(embedded.database) == there
 
 
 def test_a_file_of_a_service_names_its_fleet_and_its_folders() -> None:

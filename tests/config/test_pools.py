@@ -2,12 +2,15 @@
 
 from math import inf
 
+import msgspec
 import pytest
 
 from temporal_fleet.supervisor.config.pools import core_pools
+from temporal_fleet.supervisor.config.specs import program_spec
 from temporal_fleet.supervisor.core.differences import made_of_differences
 from temporal_fleet.supervisor.core.fleet import Fleet, LivenessLimits, MemoryLimits, Pool, RecyclePolicy
 from temporal_fleet.supervisor.core.plan import plan
+from temporal_fleet.supervisor.shell.configuration import fixed_settings
 from tests.config.files import POOL, read
 
 
@@ -53,6 +56,22 @@ def test_a_policy_takes_no_restart_of_the_entities(keys: str) -> None:
     fleet = Fleet(embedded=False, pools={"orders": core_pool("")})
     steps = plan(fleet, {"orders": core_pool(keys)}, None).steps
     assert ("change", "orders") in [(step.action, step.target) for step in steps]
+
+
+def test_a_key_that_a_later_version_knows_makes_nobody_outdated() -> None:
+    """As long as it is at its default: what is not given is in no digest."""
+    spec = program_spec(read(POOL), "orders")
+    written = msgspec.to_builtins(spec)
+    assert (set(written), written["limits"]) == ({"program", "path", "task_queue", "limits"}, {})
+
+
+def test_the_embedded_database_moves_with_its_folder() -> None:
+    before, after = (
+        read(f'[fleet]\nstate_dir = "{folder}"\n[cluster.embedded]\ndatabase = "dev.db"\n{POOL}')
+        for folder in ("a", "b")
+    )
+    told = [key for key, one, other in fixed_settings(before, after) if one != other]
+    assert told == ["fleet.state_dir"], "what nobody touched needs no word"
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,11 @@ def test_the_embedded_cluster_has_a_namespace_and_its_own_ports(folder: Path) ->
 def test_the_embedded_cluster_needs_two_ports_and_a_folder(folder: Path) -> None:
     assert only_problem(f"[cluster.embedded]\nui_port = 7233\n{POOL}").key == "cluster.embedded.ui_port"
     assert "at most 65535" in only_problem(f"[cluster.embedded]\nport = 70000\n{POOL}").remedy
-    missing = only_problem(f'[cluster.embedded]\ndatabase = "/data/dev.db"\n{POOL}', folder)
-    assert "mkdir -p /data" in missing.remedy
+    missing = only_problem(
+        f'[fleet]\nstate_dir = "state"\n[cluster.embedded]\ndatabase = "data/dev.db"\n{POOL}', folder
+    )
+    assert f"mkdir -p {folder / 'state' / 'data'}" in missing.remedy
+    assert missing.value == '"data/dev.db"'
     odd = only_problem(f'[cluster.embedded]\ndatabase = "{folder}"\n{POOL}', folder)
     assert "must be a file" in odd.remedy
 
