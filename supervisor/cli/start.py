@@ -28,11 +28,9 @@ def up(config: Path, watch: bool) -> None:
 
     TERM and Ctrl-C drain and stop it, a second one at once; HUP reloads the file. Entities that a supervisor
     which died has left working are adopted as they are."""
-    if os.getpid() == 1 and not watch:
-        from temporal_fleet.supervisor.shell.wakeup import hold_signals
-
-        # The kernel takes from the first process of a container what it does not handle yet.
-        hold_signals()
+    # The watcher would hold them for ever.
+    if not watch:
+        _hold_signals_of_the_first_process()
     loaded = configuration.load(config)
     if watch:
         start_watcher(config.absolute())
@@ -79,6 +77,7 @@ def run(
     It stays in the foreground, as `up` does.
 
     PROGRAM is a module, such as shop.orders, or module:attribute: a plugin or a factory."""
+    _hold_signals_of_the_first_process()
     from temporal_fleet.supervisor.config.reader import for_run
 
     config = configuration.checked(
@@ -100,6 +99,14 @@ def run(
     if isinstance(look(RunDirectory(config.fleet.run_dir)), Absent):
         say(f"talk to this fleet with: temporal-fleet status --fleet {config.fleet.name}")
     _supervise(config)
+
+
+def _hold_signals_of_the_first_process() -> None:
+    """The kernel takes from the first process of a container what that does not handle yet."""
+    if os.getpid() == 1:
+        from temporal_fleet.supervisor.shell.wakeup import hold_signals
+
+        hold_signals()
 
 
 def _supervise(config: "Config") -> None:

@@ -7,11 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.conftest import DevServer
 from tests.faults.conftest import Gates
 from tests.faults.observing import kill, pid, pids, renewed, run_errand, start_errand
-from tests.fleet import COMMAND, command_line, is_alive
+from tests.fleet import COMMAND, PROGRAMS, command_line, is_alive
 from tests.marks import marked
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
@@ -51,6 +52,35 @@ def test_a_first_term_after_a_stop_that_was_asked_for_otherwise_does_wait(
         assert fleet.wait_stopped() == 0
         assert stop.wait(20) == 0
     assert "SIGKILL" not in fleet.log_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may begin to count PIDs anew")
+def test_the_first_process_of_a_container_hears_a_term_before_it_can_handle_it(
+    dev_server: DevServer, task_queue: str, tmp_path: Path
+) -> None:
+    file, log = tmp_path / "fleet.toml", tmp_path / "log"
+    os.mkfifo(file)
+    with log.open("wb") as output:
+        outer = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--kill-child", COMMAND, "up", "-c", file],
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        # Opened as soon as it reads there.
+        with file.open("w") as config:
+            (first,) = psutil.Process(outer.pid).children()
+            first.terminate()
+            config.write(
+                f'[fleet]\nname = "t"\nrun_dir = "{tmp_path}/run"\nstate_dir = "{tmp_path}/state"\n'
+                f'[cluster]\naddress = "{dev_server.address}"\n'
+                f'[pools.orders]\nprogram = "shop"\npath = "{PROGRAMS}"\ntask_queue = "{task_queue}"\n'
+            )
+        assert outer.wait(60) == 0, log.read_text()
+    finally:
+        outer.kill()
+        outer.wait()
+    assert "fleet.stopped" in log.read_text()
 
 
 def test_an_activity_that_ignores_its_cancellation_is_killed(
