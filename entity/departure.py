@@ -31,6 +31,8 @@ _DESERTED = 3.0
 _LISTED = 2.5
 """Seconds after its pollers are out in which the Cluster hears of a Worker, with its first heartbeat. Until
 then its polls cannot be ended, and it can as well go on."""
+_HEARD = 0.2
+"""Seconds that what runs has at least once the core is told: until it has heard, it hands out what comes."""
 _LOOK = 0.02
 _REPEATED = 1.0
 """Seconds between attempts to end the polls."""
@@ -151,7 +153,7 @@ class Departure:
         finally:
             self._take(Step.END_UNHEARD if polls is Polls.OUT else Step.END)
             if self._drains:
-                self._grace.run_out(self._left)
+                self._grace.run_out(max(self._left, _HEARD))
             self._until_it_ended(self._be_heard())
             self._until_it_ended(self._watch())
             await self._worker.shutdown()
