@@ -266,7 +266,7 @@ def test_why_nobody_answered_is_asked_for(
         )
     context = authority.server_context(server_pair, asks_for_certificates=True)
     with served(silent_at_first(tls_in_front_of(dev_server.address, context))) as address:
-        reason = refusal(ClusterSpec(address=address, tls=tls), 2.0)
+        reason = refusal(ClusterSpec(address=address, tls=tls), 4.0)
         assert ("UNKNOWN_CA" if shows_a_certificate else "CERTIFICATE_REQUIRED") in reason
 
 
@@ -279,7 +279,7 @@ def test_a_client_certificate_is_shown_to_nobody_else(
     context.sni_callback = lambda *_: shown.append("greeted")
     with served(silent_at_first(tls_in_front_of(dev_server.address, context))) as address:
         assert "no answer" in unreachable(
-            ClusterSpec(address=address, tls=mutual(authority, client_pair)), 2.0
+            ClusterSpec(address=address, tls=mutual(authority, client_pair)), 4.0
         )
     assert shown, "nobody asked"
 

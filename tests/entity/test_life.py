@@ -22,6 +22,7 @@ from tests.conftest import free_port
 from tests.entity.conftest import Cluster, Fork
 from tests.entity.lives import Bus, Life
 from tests.entity.servers import silent_server
+from tests.identities import plain
 from tests.waiting import wait_until
 
 Started = Callable[[str], Path]
@@ -58,7 +59,7 @@ def test_the_black_box_says_whose_it_is(fork: Fork, bus: Bus) -> None:
         life.pid,
     )
     assert is_alive(box.process)
-    assert box.identity == f"shop/orders-1.{life.spec.incarnation}@{os.uname().nodename}:{life.pid}"
+    assert plain(box.identity) == f"shop/orders-1.{life.spec.incarnation}@{os.uname().nodename}:{life.pid}"
     life.end()
     assert not is_alive(life.blackbox().process)
 

@@ -16,6 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from tests.conftest import DevServer, end_process, free_port, start_dev_server
 from tests.faults.observing import agent, pid, pids
 from tests.fleet import FleetUnderTest
+from tests.identities import plain
 from tests.system.conftest import MakeFleet
 from tests.waiting import eventually, wait_until
 
@@ -130,7 +131,7 @@ async def test_a_dead_worker_is_not_listed_as_running(
             ListWorkersRequest(namespace="default", query=f'TaskQueue="{task_queue}"', page_size=100)
         )
         return {
-            worker.worker_identity
+            plain(worker.worker_identity)
             for worker in found.workers
             if worker.status == WorkerStatus.WORKER_STATUS_RUNNING
         }

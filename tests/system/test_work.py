@@ -15,6 +15,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from tests.conftest import DevServer
 from tests.fleet import PROGRAMS, FleetUnderTest
+from tests.identities import plain
 from tests.system.conftest import MakeFleet
 from tests.waiting import eventually
 
@@ -57,7 +58,7 @@ async def test_the_cluster_knows_an_entity_by_its_identity(
     # One entity: the server describes one partition of a queue, which need not have pollers of each.
     fleet = make_fleet().start()
     report = fleet.wait_running()
-    expected = {f"test/orders-1.1@{socket.gethostname()}:{report.entities[0].pid}"}
+    expected = f"test/orders-1.1@{socket.gethostname()}:{report.entities[0].pid}"
     client = await Client.connect(dev_server.address)
 
     async def known() -> bool:
@@ -68,7 +69,7 @@ async def test_the_cluster_knows_an_entity_by_its_identity(
                     namespace="default", task_queue=TaskQueue(name=task_queue), task_queue_type=kind
                 )
             )
-            if {poller.identity for poller in described.pollers} != expected:
+            if {plain(poller.identity) for poller in described.pollers} != {expected}:
                 return False
         return True
 
