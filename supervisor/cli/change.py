@@ -82,7 +82,10 @@ def _confirm_gone(place: Place) -> None:
         case Absent():
             find(place)
         case _:
-            raise Failure(f"another supervisor has taken {place.run.path} over already")
+            raise Failure(
+                f"another supervisor has taken {place.run.path} over already",
+                "see which: temporal-fleet status; stop it, too, if it is to go",
+            )
 
 
 def carry_out(supervisor: Supervisor, request: ChangeRequest) -> None:

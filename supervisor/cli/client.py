@@ -290,7 +290,8 @@ def events(place: Place, on_listening: Callable[[int], None]) -> Iterator[EventR
         with socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
             socket.connect(ipc(place.run.events))
             if not monitor.poll(int(PATIENCE * 1000)):
-                raise Failure(f"nobody answers on {place.run.events} within {PATIENCE:.0f} s")
+                problem = f"nobody answers on {place.run.events} within {PATIENCE:.0f} s"
+                raise Failure(problem, "see whether the supervisor works: temporal-fleet status")
             socket.disable_monitor()
         on_listening(pid)
         poller = zmq.Poller()

@@ -42,9 +42,10 @@ class ConfigFile:
         try:
             return self._path.read_bytes().decode()
         except OSError as error:
-            raise Failure(f"cannot read {self.shown}: {error.strerror}") from error
+            problem = f"cannot read {self.shown}: {error.strerror}"
+            raise Failure(problem, "let this user read it, or name another file with -c") from error
         except UnicodeDecodeError as error:
-            raise Failure(f"{self.shown} is not UTF-8 at byte {error.start}") from error
+            raise Failure(f"{self.shown} is not UTF-8 at byte {error.start}", "save it as UTF-8") from error
 
     def _write(self, text: str) -> None:
         before = self._path.stat()

@@ -24,4 +24,5 @@ def demo(stay: bool, orders: int | None) -> None:
     try:
         os.execv(sys.executable, arguments)
     except OSError as error:
-        raise Failure(f"cannot start {sys.executable}: {error.strerror}") from error
+        problem = f"cannot start {sys.executable}: {error.strerror}"
+        raise Failure(problem, "install temporal-fleet again: its environment has changed") from error

@@ -11,23 +11,24 @@ from temporal_fleet.supervisor.core.names import listed
 
 
 class Failure(click.ClickException):
-    """The command failed (status 1). `remedies`: what to do next, a line each."""
+    """The command failed (status 1). It says what to do next, a line for each way."""
 
     exit_code = 1
 
-    def __init__(self, message: str, *remedies: str) -> None:
+    def __init__(self, message: str, remedy: str, *more: str) -> None:
         super().__init__(message)
-        self.remedies = remedies
+        self.remedies = (remedy, *more)
 
     def format_message(self) -> str:
         return "\n  ".join((self.message, *self.remedies))
 
 
 class Problems(Failure):
-    """Several things are wrong at once, each with its place."""
+    """Several things are wrong at once, each with its place, and mostly with its remedy."""
 
     def __init__(self, heading: str, problems: Sequence[str], *remedies: str) -> None:
-        super().__init__(heading, *remedies)
+        click.ClickException.__init__(self, heading)
+        self.remedies = remedies
         self.problems = tuple(problems)
 
     def format_message(self) -> str:

@@ -125,7 +125,8 @@ def _write(file: Path, text: str, *, force: bool) -> None:
         with file.open("w" if force else "x", encoding="utf-8") as out:
             out.write(text)
     except OSError as error:
-        raise Failure(f"cannot write {file}: {error.strerror}") from error
+        problem = f"cannot write {file}: {error.strerror}"
+        raise Failure(problem, "name a file where you may write: temporal-fleet init FILE") from error
 
 
 def _next(file: Path) -> str:

@@ -52,4 +52,7 @@ def stay(
 
 def _pause(supervisor: Supervisor) -> None:
     if supervisor.ended_within(_REFRESH):
-        raise Failure(f"the supervisor (PID {supervisor.pid}) has ended")
+        raise Failure(
+            f"the supervisor (PID {supervisor.pid}) has ended",
+            "its log says why; temporal-fleet status tells what there is now",
+        )

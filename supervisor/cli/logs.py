@@ -74,7 +74,7 @@ def logs(
     except OSError as error:
         if error.filename is None:
             raise
-        raise Failure(f"cannot read {error.filename}: {error.strerror}", *_remedies(error)) from error
+        raise Failure(f"cannot read {error.filename}: {error.strerror}", _remedy(error)) from error
 
 
 def _allow_open_files() -> None:
@@ -83,10 +83,12 @@ def _allow_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _remedies(error: OSError) -> list[str]:
+def _remedy(error: OSError) -> str:
     if error.errno == errno.EMFILE:
-        return ["ask for one pool or entity, or raise the hard limit of open files: ulimit -Hn"]
-    return ["run the command as the fleet's user"] if isinstance(error, PermissionError) else []
+        return "ask for one pool or entity, or raise the hard limit of open files: ulimit -Hn"
+    if isinstance(error, PermissionError):
+        return "run the command as the fleet's user"
+    return "see what [fleet] log_dir names, and what stands there"
 
 
 def _print(lines: Iterator[Line], show: Callable[[Line], str]) -> None:

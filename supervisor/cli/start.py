@@ -11,7 +11,7 @@ import click
 
 from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.supervisor.cli import configuration
-from temporal_fleet.supervisor.cli.failure import Failure, Misuse, say
+from temporal_fleet.supervisor.cli.failure import Misuse, Problems, say
 from temporal_fleet.supervisor.cli.place import config_option
 from temporal_fleet.supervisor.cli.presence import Absent, look
 from temporal_fleet.supervisor.cli.watcher import start_watcher
@@ -115,5 +115,7 @@ def _supervise(config: "Config") -> None:
     try:
         status = supervise(config)
     except CannotStart as error:
-        raise Failure(str(error)) from error
+        # Each says what to do.
+        first, *others = str(error).splitlines()
+        raise Problems(first, others) from error
     click.get_current_context().exit(status)

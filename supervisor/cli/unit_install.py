@@ -72,7 +72,8 @@ def write(file: UnitFile, root: Path) -> None:
         # Nothing in it is secret, whatever the umask of the administrator.
         path.chmod(0o644)
     except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}") from error
+        remedy = "run it as root, or into a folder of yours: --root DIR"
+        raise Failure(f"cannot write {path}: {error.strerror}", remedy) from error
     say(f"wrote {path}")
 
 
@@ -106,5 +107,6 @@ def _run(*words: str) -> None:
         problem = f"cannot run {words[0]}: {error.strerror}"
         raise Failure(problem, "Debian: apt-get install systemd") from error
     if done.returncode != 0:
-        raise Failure(f"{' '.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}")
+        problem = f"{' '.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}"
+        raise Failure(problem, "see what the journal says of it: journalctl -b")
     say(f"ran {' '.join(words)}")
