@@ -16,6 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
+from tests.fleet import command_line
+from tests.waiting import wait_until
+
 _RUNTIMES = ("crun", "runc")
 """One may not know the control groups of a host that the other knows."""
 _USERS = ("passwd", "group", "shadow", "gshadow", "login.defs", "nsswitch.conf", "ld.so.cache")
@@ -104,6 +109,10 @@ class Engine:
                 return
         raise NoEngine(f"no container can be run here: {failures or runtimes}")
 
+    def _at_work(self) -> list[psutil.Process]:
+        """Processes of this engine: each is told where its images are."""
+        return [each for each in psutil.process_iter() if str(self._folder) in command_line(each)]
+
     def _configured(self, runtime: str) -> str:
         seen = {
             "/usr": "/usr",
@@ -137,6 +146,8 @@ class Engine:
 
     def _end(self) -> None:
         self.run("podman", "rm", "--all", "--force", "--time", "0", "--volumes", check=False)
+        # Each container that ends has its own cleaned up behind it, which mounts the images once more.
+        wait_until(lambda: not self._at_work(), what="podman has cleaned up")
         # It binds its images to themselves, so that nobody else sees what is mounted there.
         for mounted in (self._folder / "images" / "overlay", self._folder / "images"):
             subprocess.run(["umount", "--lazy", mounted], capture_output=True, check=False)
