@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 
 _DRAINS = 4
 _DOUBT = re.compile(r"may hand it something while its Worker ends: ([^\"]*)")
-_OF_A_BUSY_MACHINE = {"the Cluster is slow", "tasks kept coming"}
+_OF_A_BUSY_MACHINE = {"the Cluster is slow", "tasks kept coming", "it does not answer in time"}
 """Then it is looked for what was lost, which has its own test."""
 
 
