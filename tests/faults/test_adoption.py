@@ -70,7 +70,7 @@ async def test_the_next_supervisor_goes_on_with_what_the_dead_one_left(
     fleet.wait(renewed(2, "orders-3"), what="one was restarted")
     _do(fleet, "quiet", "orders-2")
     # As long as the Cluster does not know it, it polls on, and what it cached then would go with its polls.
-    fleet.wait(lambda s: s.entities[1].pollers == 0, what="the quiet one polls no more")
+    fleet.wait(lambda _: fleet.entity("orders-2").pollers == 0, what="the quiet one polls no more")
     _do(fleet, "drain", "aside")
     client = await Client.connect(dev_server.address)
     orders = [
