@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 import socket
-import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -24,6 +23,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import GrpcCompression, RPCError, TLSConfig
 
 from temporal_fleet.entity.references import ProgramError, resolve, summary
+from temporal_fleet.entity.tls_alert import tls_alert
 from temporal_fleet.protocol.spec import ClusterSpec, TlsSpec
 
 DEFAULT_ADDRESS = "localhost:7233"
@@ -181,7 +181,7 @@ async def connect(
                 grpc_compression=_compression(where.address),
             )
     except TimeoutError as error:
-        alert = await _tls_alert(where, min(_ALERT_PATIENCE, timeout / 4)) if where.uses_tls else None
+        alert = await tls_alert(where.address, where.tls, timeout / 4) if where.uses_tls else None
         if alert is not None:
             raise _our_side_of_tls(where, alert) from error
         raise Unreachable(
@@ -195,7 +195,7 @@ async def connect(
         if trouble is None:
             raise
         if isinstance(trouble, Unreachable) and where.uses_tls and _AFTER_CONNECTION in str(error):
-            alert = await _tls_alert(where, _ALERT_PATIENCE)
+            alert = await tls_alert(where.address, where.tls)
             trouble = trouble if alert is None else _our_side_of_tls(where, alert)
         raise trouble from error
 
@@ -230,8 +230,6 @@ _NO_PAIR = ("ParseError", "NoCertificatesPresented", "InconsistentKeys", "(Trans
 """What rustls says of certificate and key, each by itself or together."""
 _HUNG_UP = ("transport error", "http2", "operation was canceled")
 _AFTER_CONNECTION = "call error after connection"
-_ALERT_PATIENCE = 2.0
-"""Seconds for a TLS handshake, and what comes at once after it."""
 
 
 def judge(error: BaseException, where: Endpoint) -> ClusterTrouble | None:
@@ -363,56 +361,3 @@ def _read_api_key(path: str) -> str:
     if not api_key or not api_key.isprintable() or " " in api_key:
         raise Refused(f'{key} = "{path}" does not hold one API key and nothing else; correct the file')
     return api_key
-
-
-async def _tls_alert(where: Endpoint, patience: float) -> str | None:
-    """Why the other side hangs up after the TLS handshake: the alert that it sends then, which the SDK often
-    loses, and once waited for until our time-out. Only asked once connecting has failed."""
-    tls = where.tls if isinstance(where.tls, TLSConfig) else TLSConfig()
-    host, _, port = where.address.rpartition(":")
-    try:
-        context = _tls_context(tls)
-        async with asyncio.timeout(patience):
-            reader, writer = await asyncio.open_connection(
-                host.strip("[]"), int(port), ssl=context, server_hostname=tls.domain or host.strip("[]")
-            )
-            try:
-                await reader.read(1)
-            finally:
-                writer.transport.abort()
-    except ssl.SSLError as error:
-        return error.reason if error.reason and "ALERT" in error.reason else None
-    except (OSError, ValueError, TimeoutError):
-        return None
-    return None
-
-
-def _tls_context(tls: TLSConfig) -> ssl.SSLContext:
-    """Raises ssl.SSLError, and ValueError where there is no certificate in what should have one."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["h2"])
-    authority = tls.server_root_ca_cert
-    if tls.client_cert is None or tls.client_private_key is None:
-        # Nothing is shown, and so it does not matter to whom.
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    # Whom the SDK trusts, and nobody else, is shown the client's certificate. Its trust may begin at an
-    # authority that is no root.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if authority is None:
-        context.load_default_certs()
-    else:
-        context.load_verify_locations(cadata=authority.decode("ascii", "ignore"))
-    _load_pair(context, tls.client_cert, tls.client_private_key)
-    return context
-
-
-def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    # Python reads certificates from files alone, and the key of a profile may stand in no file.
-    descriptor = os.memfd_create("client-certificate")
-    try:
-        os.write(descriptor, certificate + b"\n" + key)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)

@@ -12,46 +12,45 @@ import pytest
 from tests.conftest import DevServer
 from tests.faults.conftest import Gates
 from tests.faults.observing import kill, pid, pids, renewed, run_errand, start_errand
-from tests.fleet import COMMAND, PROGRAMS, command_line, is_alive
+from tests.fleet import COMMAND, PROGRAMS, FleetUnderTest, command_line, is_alive
 from tests.marks import marked
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
 
 
-def test_a_second_term_does_not_wait_for_activities(
-    make: MakeFleet, gates: Gates, dev_server: DevServer, task_queue: str, tmp_path: Path
-) -> None:
+@pytest.fixture
+def busy(make: MakeFleet, gates: Gates, dev_server: DevServer, task_queue: str) -> FleetUnderTest:
+    """It has ten minutes to drain, and an activity in hand that ends when its gate is opened."""
     gates.close("activity")
     fleet = make(program="gates", pool='drain = "10m"').start()
     fleet.wait_running()
     start_errand(dev_server, task_queue, "hold")
     fleet.wait(lambda s: s.entities[0].inflight_activities == 1, what="the activity runs")
-    fleet.signal(signal.SIGTERM)
-    draining = fleet.wait(lambda s: s.fleet.state == "draining", what="it drains")
+    return fleet
+
+
+def test_a_second_term_does_not_wait_for_activities(busy: FleetUnderTest, tmp_path: Path) -> None:
+    busy.signal(signal.SIGTERM)
+    draining = busy.wait(lambda s: s.fleet.state == "draining", what="it drains")
     assert draining.entities[0].state == "draining"
     assert is_alive(psutil.Process(pids(draining)[0]))
-    assert fleet.stop() == 0
+    assert busy.stop() == 0
     assert not marked(tmp_path)
 
 
 def test_a_first_term_after_a_stop_that_was_asked_for_otherwise_does_wait(
-    make: MakeFleet, gates: Gates, dev_server: DevServer, task_queue: str
+    busy: FleetUnderTest, gates: Gates
 ) -> None:
     """As a host gives it that shuts down meanwhile."""
-    gates.close("activity")
-    fleet = make(program="gates", pool='drain = "10m"').start()
-    fleet.wait_running()
-    start_errand(dev_server, task_queue, "hold")
-    fleet.wait(lambda s: s.entities[0].inflight_activities == 1, what="the activity runs")
-    with subprocess.Popen([COMMAND, "stop", "-c", fleet.config], stderr=subprocess.DEVNULL) as stop:
-        fleet.wait(lambda s: s.fleet.state == "draining", what="it drains")
-        fleet.signal(signal.SIGTERM)
-        fleet.signal(signal.SIGUSR1)
-        wait_until(lambda: '"event": "state"' in fleet.log_text(), what="it has taken the signals")
+    with subprocess.Popen([COMMAND, "stop", "-c", busy.config], stderr=subprocess.DEVNULL) as stop:
+        busy.wait(lambda s: s.fleet.state == "draining", what="it drains")
+        busy.signal(signal.SIGTERM)
+        busy.signal(signal.SIGUSR1)
+        wait_until(lambda: '"event": "state"' in busy.log_text(), what="it has taken the signals")
         gates.open("activity")
-        assert fleet.wait_stopped() == 0
+        assert busy.wait_stopped() == 0
         assert stop.wait(20) == 0
-    assert "SIGKILL" not in fleet.log_text()
+    assert "SIGKILL" not in busy.log_text()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may begin to count PIDs anew")
