@@ -27,6 +27,7 @@ class Problems(Failure):
     """Several things are wrong at once, each with its place, and mostly with its remedy."""
 
     def __init__(self, heading: str, problems: Sequence[str], *remedies: str) -> None:
+        # Each problem may bring its own remedy, so that none beside them is asked for.
         click.ClickException.__init__(self, heading)
         self.remedies = remedies
         self.problems = tuple(problems)
