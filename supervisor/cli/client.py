@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -34,7 +34,7 @@ from temporal_fleet.protocol.errors import PeerRubbish
 from temporal_fleet.protocol.report import EventReport, StatusReport
 from temporal_fleet.protocol.rundir import ipc
 from temporal_fleet.supervisor.cli.failure import Failure, Problems, say
-from temporal_fleet.supervisor.cli.life import Life
+from temporal_fleet.supervisor.cli.line import Ended, Line
 from temporal_fleet.supervisor.cli.place import Place, named_otherwise
 from temporal_fleet.supervisor.cli.presence import Absent, Busy, Forbidden, Listening, look, process_state
 
@@ -44,8 +44,8 @@ no reason: while it is under way the supervisor is asked for signs of life."""
 _PING_AFTER = 1.0
 _PATIENCES = 2
 """For a report: it is made at once, and signs of life are no answer."""
-_LAST_WORDS_WITHIN = 0.1
-_AGAIN_MS = 250
+_AGAIN = 0.25
+_LOOK = 1.0
 
 R = TypeVar("R", bound=Reply)
 
@@ -124,15 +124,8 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         self.place = place
         self.pid = find(place).pid
         self._patience = patience
-        self._context = zmq.Context()
-        self._context.linger = 0
-        self._control = self._context.socket(zmq.DEALER)
-        self._control.connect(ipc(place.run.control))
+        self._line = Line(zmq.DEALER, ipc(place.run.control), self.pid)
         self._decoder: codec.Decoder[ControlReply] = codec.Decoder(ControlReply, codec.REPLY_LIMIT)
-        self._life = Life(self.pid)
-        self._poller = zmq.Poller()
-        self._poller.register(self._control, zmq.POLLIN)
-        self._life.register(self._poller)
 
     def __exit__(
         self,
@@ -146,9 +139,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         return self
 
     def close(self) -> None:
-        self._life.close()
-        self._control.close()
-        self._context.term()
+        self._line.close()
 
     def ask(
         self,
@@ -197,22 +188,17 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         asked = time.monotonic()
         while time.monotonic() < asked + within:
             self._send(GetStatus(id=new_id(), memory=False))
-            if self._control.poll(_AGAIN_MS):
-                reply = self._receive()
-                if isinstance(reply, StatusReply):
-                    return reply.report
-            elif self._life.ended:
-                raise SupervisorGone(
-                    f"the supervisor (PID {self.pid}) has ended", "its last log lines say why"
-                )
+            reply = self._receive(_AGAIN)
+            if isinstance(reply, StatusReply):
+                return reply.report
         raise self._silent(within)
 
     def ended_within(self, seconds: float) -> bool:
         """Waits for the supervisor to end, at most so long."""
-        return self._life.ended_within(seconds)
+        return self._line.life.ended_within(seconds)
 
     def _send(self, request: ControlRequest) -> None:
-        self._control.send(codec.encode(request))
+        self._line.send(codec.encode(request))
 
     def _await(
         self,
@@ -232,13 +218,9 @@ class Supervisor(AbstractContextManager["Supervisor"]):
             silent = time.monotonic() - heard
             if silent >= self._patience:
                 raise self._silent(silent)
-            self._poller.poll(int(self._patience * 100))
-            if self._life.ended:
-                # It may have answered in the same breath.
-                self._control.poll(int(_LAST_WORDS_WITHIN * 1000))
-            if self._control.poll(0):
+            reply = self._receive(self._patience / 10)
+            if reply is not None:
                 heard = time.monotonic()
-                reply = self._receive()
                 if reply.id != request.id:
                     if meanwhile is not None and isinstance(reply, StatusReply):
                         meanwhile(reply.report)
@@ -246,19 +228,18 @@ class Supervisor(AbstractContextManager["Supervisor"]):
                 if not isinstance(reply, Progress):
                     return reply
                 progress(reply)
-            elif self._life.ended:
-                raise SupervisorGone(
-                    f"the supervisor (PID {self.pid}) ended before it answered",
-                    "its last log lines say why",
-                )
             elif time.monotonic() - max(heard, pinged) > _PING_AFTER:
                 pinged = time.monotonic()
                 self._send(GetStatus(id=new_id(), memory=False))
 
-    def _receive(self) -> ControlReply:
-        frame = self._control.recv_multipart()[-1]
+    def _receive(self, within: float) -> ControlReply | None:
         try:
-            return self._decoder.decode(frame)
+            frame = self._line.receive(within)
+            return None if frame is None else self._decoder.decode(frame)
+        except Ended:
+            raise SupervisorGone(
+                f"the supervisor (PID {self.pid}) ended before it answered", "its last log lines say why"
+            ) from None
         except PeerRubbish as error:
             raise Failure(
                 f"the supervisor (PID {self.pid}) does not speak our protocol: {error}",
@@ -284,28 +265,19 @@ def events(place: Place, on_listening: Callable[[int], None]) -> Iterator[EventR
     """The events of a fleet from now on, until its supervisor ends."""
     pid = find(place).pid
     decoder: codec.Decoder[Event] = codec.Decoder(Event)
-    with zmq.Context() as context, context.socket(zmq.SUB) as socket, Life(pid) as life:
-        socket.linger = 0
-        socket.subscribe(b"")
-        with socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
-            socket.connect(ipc(place.run.events))
-            if not monitor.poll(int(PATIENCE * 1000)):
-                problem = f"nobody answers on {place.run.events} within {PATIENCE:.0f} s"
-                raise Failure(problem, "see whether the supervisor works: temporal-fleet status")
-            socket.disable_monitor()
+    with Line(zmq.SUB, ipc(place.run.events), pid) as line:
+        if not line.answered_within(PATIENCE):
+            problem = f"nobody answers on {place.run.events} within {PATIENCE:.0f} s"
+            raise Failure(problem, "see whether the supervisor works: temporal-fleet status")
         on_listening(pid)
-        poller = zmq.Poller()
-        poller.register(socket, zmq.POLLIN)
-        life.register(poller)
-        while True:
-            ready = dict(poller.poll(1000))
-            if socket in ready:
+        with suppress(Ended):
+            while True:
+                frame = line.receive(_LOOK)
                 try:
-                    yield decoder.decode(socket.recv_multipart()[-1]).report
+                    if frame is not None:
+                        yield decoder.decode(frame).report
                 except PeerRubbish as error:
                     say(f"dropped an event that is not of our protocol: {error}")
-            elif ready or life.ended:
-                return
 
 
 def new_id() -> str:
