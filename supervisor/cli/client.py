@@ -207,20 +207,26 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         meanwhile: Callable[[StatusReport], None] | None,
         within: float,
     ) -> ControlReply:
-        asked = heard = pinged = time.monotonic()
+        # Counted by what was waited, which leaves out for how long we ourselves were stopped, or starved.
+        waited = silent = 0.0
+        look = self._patience / 10
+        pinged = time.monotonic()
         while True:
-            if time.monotonic() - asked >= within:
+            if waited >= within:
                 raise Failure(
                     f"the supervisor (PID {self.pid}) lives, and did not answer {type(request).__name__} "
                     f"within {within:.0f} s",
                     "if it is of another version: temporal-fleet upgrade",
                 )
-            silent = time.monotonic() - heard
             if silent >= self._patience:
                 raise self._silent(silent)
-            reply = self._receive(self._patience / 10)
+            began = time.monotonic()
+            reply = self._receive(look)
+            now = time.monotonic()
+            waited += min(now - began, look)
+            silent += min(now - began, look)
             if reply is not None:
-                heard = time.monotonic()
+                silent, pinged = 0.0, now
                 if reply.id != request.id:
                     if meanwhile is not None and isinstance(reply, StatusReply):
                         meanwhile(reply.report)
@@ -228,8 +234,8 @@ class Supervisor(AbstractContextManager["Supervisor"]):
                 if not isinstance(reply, Progress):
                     return reply
                 progress(reply)
-            elif time.monotonic() - max(heard, pinged) > _PING_AFTER:
-                pinged = time.monotonic()
+            elif now - pinged > _PING_AFTER:
+                pinged = now
                 self._send(GetStatus(id=new_id(), memory=False))
 
     def _receive(self, within: float) -> ControlReply | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import click
 import msgspec
 
-from temporal_fleet.supervisor.cli.client import Supervisor
+from temporal_fleet.supervisor.cli.client import Supervisor, SupervisorGone
 from temporal_fleet.supervisor.cli.failure import Failure
 
 if TYPE_CHECKING:
@@ -30,6 +30,19 @@ def stay(
 
     Raises Failure when the supervisor ends.
     """
+    try:
+        _show(supervisor, look, draw, as_json=as_json)
+    except SupervisorGone:
+        raise _has_ended(supervisor) from None
+
+
+def _show(
+    supervisor: Supervisor,
+    look: Callable[[], T],
+    draw: "Callable[[T, Console], RenderableType]",
+    *,
+    as_json: bool,
+) -> NoReturn:
     if as_json:
         while True:
             click.echo(msgspec.json.encode(look()))
@@ -52,7 +65,11 @@ def stay(
 
 def _pause(supervisor: Supervisor) -> None:
     if supervisor.ended_within(_REFRESH):
-        raise Failure(
-            f"the supervisor (PID {supervisor.pid}) has ended",
-            "its log says why; temporal-fleet status tells what there is now",
-        )
+        raise _has_ended(supervisor)
+
+
+def _has_ended(supervisor: Supervisor) -> Failure:
+    return Failure(
+        f"the supervisor (PID {supervisor.pid}) has ended",
+        "its log says why; temporal-fleet status tells what there is now",
+    )

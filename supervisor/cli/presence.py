@@ -113,7 +113,7 @@ def _holder(run: RunDirectory) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     written = _written(run.pid)
-    for line in Path("/proc/locks").read_text().splitlines():
+    for line in _locks() + _locks():
         fields = line.split()
         # "1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE START END"; waiters have "->" after the number.
         if fields[1] != "FLOCK" or int(fields[5].rsplit(":", 1)[1]) != inode:
@@ -124,6 +124,11 @@ def _holder(run: RunDirectory) -> int | None:
         if written in (None, pid):
             return pid
     return None
+
+
+def _locks() -> list[str]:
+    """The list comes in pieces: where a lock goes between two of them, another one is left out."""
+    return Path("/proc/locks").read_text().splitlines()
 
 
 def _written(file: Path) -> int | None:
