@@ -28,7 +28,7 @@ _PUNCTUAL = 4.0
 """Seconds after what a drain has, at which it leaves at the latest: a second before it is killed."""
 _DESERTED = 3.0
 """Seconds. With nothing in hand, and a Cluster that is there, a Worker ends within a fraction of one."""
-_LISTED = 2.5
+_LISTED = 3.5
 """Seconds after its pollers are out in which the Cluster hears of a Worker, with its first heartbeat. Until
 then its polls cannot be ended, and it can as well go on."""
 _HEARD = 0.2

@@ -20,9 +20,11 @@ from tests.entity.lives import Bus
 from tests.waiting import wait_until
 
 _DRAINS = 4
-_DOUBT = re.compile(r"may hand it something while its Worker ends: ([^\"]*)")
-_OF_A_BUSY_MACHINE = {"the Cluster is slow", "tasks kept coming", "it does not answer in time"}
-"""Then it is looked for what was lost, which has its own test."""
+_DOUBT = re.compile("may hand it something while its Worker ends: ")
+_OF_NO_MACHINE = re.compile(
+    "please report this|does not end polls|sticky queue is not known|several partitions|does not list it yet"
+)
+"""Any other is of a busy one: what was lost is looked for then, which has its own test."""
 
 
 def _was_lost(event: HistoryEvent) -> bool:
@@ -51,10 +53,8 @@ async def test_no_task_is_lost_to_who_leaves(
             for _ in range(_DRAINS):
                 await all_cached(answered)
                 await asyncio.to_thread(lives.replace_oldest, quiet=quiet)
-        assert "please report this" not in lives.log()
-        doubts = set(_DOUBT.findall(lives.log()))
-        assert doubts <= _OF_A_BUSY_MACHINE
-        if not doubts:
+        assert not _OF_NO_MACHINE.search(lives.log())
+        if not _DOUBT.search(lives.log()):
             # What is looked for and set free afterwards was lost before.
             assert "set free" not in lives.log()
             for handle in answered:
@@ -70,7 +70,7 @@ def test_one_that_the_cluster_does_not_know_yet_works_on_until_it_does(
     wait_until(lambda: life.blackbox().sticky_queue, what="it knows its sticky queue")
     bus.drain(life)
     life.expect(ExitCode.STOPPED)
-    assert set(_DOUBT.findall(life.log())) <= _OF_A_BUSY_MACHINE
+    assert not _OF_NO_MACHINE.search(life.log())
 
 
 @pytest.mark.parametrize("quiet", [False, True], ids=["drain", "quiet"])
