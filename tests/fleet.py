@@ -122,9 +122,8 @@ class FleetUnderTest:
         return report
 
     def status(self) -> StatusReport:
-        report = self.ask()
-        assert report is not None, "no supervisor answers"
-        return report
+        """The first that the supervisor answers from now on."""
+        return self.wait(lambda _: True, what="the supervisor answers")
 
     def entity(self, name: str) -> EntityReport:
         return next(entity for entity in self.status().entities if entity.id == name)
@@ -200,7 +199,7 @@ class FleetUnderTest:
                 self.remember_all()
             self._process.terminate()
             try:
-                self._process.wait(timeout=20)
+                self._process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -32,7 +32,7 @@ def nothing_left(value: str | Path) -> Iterator[None]:
     """Every process with this mark must be gone at the end, or about to be; those that are not are killed."""
     yield
     try:
-        wait_until(lambda: not marked(value), within=3, what=f"no process with {MARK}={value}")
+        wait_until(lambda: not marked(value), within=15, what=f"no process with {MARK}={value}")
     finally:
         for process in marked(value):
             with suppress(psutil.NoSuchProcess):

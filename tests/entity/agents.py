@@ -56,6 +56,12 @@ class AgentProcess:
     def next_state(self, within: float = 30.0) -> ClusterState:
         return self.next(ClusterState, within)
 
+    def next_reachable(self) -> ClusterState:
+        """The next state of a Cluster that answers: on a busy machine one look may be too short for that."""
+        while not (state := self.next_state()).reachable:
+            continue
+        return state
+
     def log(self) -> str:
         return self._log.read_text()
 

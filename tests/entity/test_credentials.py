@@ -356,7 +356,7 @@ def test_the_agent_goes_on_with_rotated_files_and_tells_of_bad_ones(
     with served(front.handle) as address:
         agent = AgentProcess(store.cluster(address), tmp_path / "agent", {})
         try:
-            assert agent.next_state().reason == ""
+            assert agent.next_reachable().reason == ""
             store.spoil()
             assert "client_cert" in agent.next(CredentialsTried).problem
             new.takes_over(front)

@@ -13,7 +13,7 @@ from tests.conftest import end_process, free_port, start_dev_server
 from tests.entity.handovers import all_cached, two_lives, updates
 from tests.entity.lives import Bus
 
-_DRAINS = 30
+_DRAINS = 60
 _AT_LEAST = 2
 """Not all are found: so how many were not is no matter of a test."""
 _FREED = re.compile(r"set free: (\d+) Workflow Tasks, (\d+) activities")
@@ -28,6 +28,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     end_process(server)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("quiet", [False, True], ids=["drain", "quiet"])
 async def test_what_the_sdk_drops_as_it_stops_to_poll_is_found_and_set_free(
     subreaper: None, bus: Bus, run_dir: Path, address: str, task_queue: str, tmp_path: Path, quiet: bool

@@ -199,7 +199,7 @@ def test_a_supervisor_that_does_not_read_does_not_stop_the_work(
 def test_an_orphan_works_on_then_drains_by_itself(
     fork: Fork, bus: Bus, other_supervisor: subprocess.Popen[bytes], cluster: Cluster, task_queue: str
 ) -> None:
-    life = fork(supervisor_pid=other_supervisor.pid, orphan=2.0)
+    life = fork(supervisor_pid=other_supervisor.pid, orphan=8.0)
     bus.ready(life)
     other_supervisor.kill()
     other_supervisor.wait()
@@ -216,7 +216,7 @@ def test_an_orphan_works_on_then_drains_by_itself(
 def test_a_new_supervisor_on_the_same_path_keeps_an_orphan_at_work(
     fork: Fork, bus: Bus, run_dir: Path, other_supervisor: subprocess.Popen[bytes]
 ) -> None:
-    life = fork(supervisor_pid=other_supervisor.pid, orphan=2.0)
+    life = fork(supervisor_pid=other_supervisor.pid, orphan=4.0)
     bus.ready(life)
     bus.close()
     other_supervisor.kill()
@@ -227,7 +227,7 @@ def test_a_new_supervisor_on_the_same_path_keeps_an_orphan_at_work(
         successor.welcome(life, os.getpid())
         successor.wait_for(Ready, life)
         # Longer than it would have waited as an orphan.
-        for _ in range(4):
+        for _ in range(6):
             successor.wait_for_heartbeat(life)
         assert not [m for m in successor.messages if isinstance(m, Draining)]
         successor.drain(life)

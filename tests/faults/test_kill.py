@@ -22,7 +22,7 @@ from tests.faults.observing import (
     renewed,
     start_errand,
 )
-from tests.fleet import FleetUnderTest, is_alive, is_fork
+from tests.fleet import FleetUnderTest, command_line, is_alive, is_fork
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
 
@@ -154,7 +154,7 @@ def test_the_dev_server_with_an_order_under_way(make: MakeFleet, task_queue: str
     fleet = make(cluster='[cluster.embedded]\nport = 0\ndatabase = "dev.db"').start()
     report = fleet.wait_running()
     order = Order(report.cluster.address, task_queue)
-    (server,) = [p for p in fleet.remember_all() if "start-dev" in p.cmdline()]
+    (server,) = [p for p in fleet.remember_all() if "start-dev" in command_line(p)]
     server.kill()
     wait_until(lambda: "dev server: died" in fleet.log_text(), what="its death is noticed")
     fleet.wait(

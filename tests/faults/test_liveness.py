@@ -66,7 +66,7 @@ async def test_who_does_no_work_is_replaced_and_what_it_does_well_goes_on(
     deaf = f'{pool}:without_slots"\ntask_queue = "{task_queue}-deaf"'
     fleet = make(
         program="standstills",
-        pool=f'{LIVENESS}\ndrain = "3s"',
+        pool=f'{LIVENESS}\ndrain = "6s"',
         more=f"[pools.small]\n{small}\n[pools.held]\n{held}\n[pools.deaf]\n{deaf}",
     ).start()
     fleet.wait_running()

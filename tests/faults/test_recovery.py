@@ -127,9 +127,8 @@ async def test_a_dead_worker_is_not_listed_as_running(
     dead = pid(fleet, "orders-1")
 
     async def running() -> set[str]:
-        found = await client.workflow_service.list_workers(
-            ListWorkersRequest(namespace="default", query=f'TaskQueue="{task_queue}"', page_size=100)
-        )
+        query = ListWorkersRequest(namespace="default", query=f'TaskQueue="{task_queue}"', page_size=100)
+        found = await client.workflow_service.list_workers(query, retry=True)
         return {
             plain(worker.worker_identity)
             for worker in found.workers

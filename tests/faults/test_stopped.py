@@ -24,8 +24,8 @@ from tests.fleet import is_alive
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
 
-HANG = 2.0
-"""The shortest that a pool may have."""
+HANG = 4.0
+"""Some heartbeats of one that waits for a processor for longer than a second."""
 
 
 def test_an_entity_is_killed_and_replaced(make: MakeFleet) -> None:

@@ -103,6 +103,7 @@ def test_any_content_is_a_box_or_rubbish(tmp_path: Path, content: bytes, fill: b
     assert len(read.last_words) <= 2048
 
 
+@pytest.mark.timeout(400)
 def test_a_writer_killed_at_any_instant_leaves_a_whole_box_or_none(tmp_path: Path) -> None:
     """SIGKILL after the first instruction, the second, … of everything that the writer ever does."""
     words = set()

@@ -160,9 +160,9 @@ def test_one_that_is_no_child_of_ours_gets_its_signals_and_is_known_once(
 def test_marked_children_are_told_by_their_command_lines_and_killed_alone() -> None:
     titled, named, other = (sleeper(name) for name in ("MARK-us", "a name of ours", "else"))
     with ended_after(titled, named, other):
-        wait_until(lambda: marked("MARK-us", "of ours") == [titled, named], what="they are seen")
+        wait_until(lambda: {*marked("MARK-us", "of ours")} == {titled, named}, what="they are seen")
         kill_children([titled])
-        assert is_gone(titled)
+        wait_until(lambda: is_gone(titled), what="it is gone")
         assert not is_gone(named)
         assert not is_gone(other)
 

@@ -109,8 +109,9 @@ def stage(
             return bool(subscriber.poll(10))
 
         wait_until(listens, what="a subscriber is there")
-        while subscriber.poll(50):
-            subscriber.recv()
+        announcer.announce(actions.Emit("entity.forked", actions.Level.DEBUG, "the last of these"))
+        while b"the last of these" not in subscriber.recv():
+            continue
         heartbeats = Heartbeats()
         yield Stage(
             heartbeats,

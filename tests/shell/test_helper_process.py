@@ -171,4 +171,5 @@ def test_one_that_cannot_be_confined_is_not_started_and_says_why(limits: Limits,
     before = set(Path("/proc/self/fd").iterdir())
     with pytest.raises(OSError, match=reason):
         HelperProcess("tests.shell.helpers.deaf", FromForkServer, {}, limits)
-    assert set(Path("/proc/self/fd").iterdir()) == before
+    # Rubbish of other tests may go meanwhile.
+    assert set(Path("/proc/self/fd").iterdir()) <= before

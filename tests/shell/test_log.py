@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import FileIO
 
 import pytest
 
@@ -15,41 +16,36 @@ LINE = "x" * 79 + "\n"
 
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
+def pipe() -> Iterator[tuple[FileIO, FileIO]]:
     reader, writer = os.pipe()
-    yield reader, writer
-    for descriptor in (reader, writer):
-        try:
-            os.close(descriptor)
-        except OSError:
-            # The test closed it.
-            continue
+    with FileIO(reader, "r") as reads, FileIO(writer, "w") as writes:
+        yield reads, writes
 
 
-def test_lines_arrive_as_they_are(pipe: tuple[int, int]) -> None:
+def test_lines_arrive_as_they_are(pipe: tuple[FileIO, FileIO]) -> None:
     reader, writer = pipe
-    print("a line, ünd another", file=Unbreakable(writer))
-    assert os.read(reader, 100).decode() == "a line, ünd another\n"
+    print("a line, ünd another", file=Unbreakable(writer.fileno()))
+    assert os.read(reader.fileno(), 100).decode() == "a line, ünd another\n"
 
 
-def test_a_reader_that_is_gone_ends_nobody(pipe: tuple[int, int]) -> None:
+def test_a_reader_that_is_gone_ends_nobody(pipe: tuple[FileIO, FileIO]) -> None:
     reader, writer = pipe
-    os.close(reader)
-    stream = Unbreakable(writer)
+    reader.close()
+    stream = Unbreakable(writer.fileno())
     print("into the void", file=stream, flush=True)
-    os.close(writer)
+    writer.close()
     print("into the void", file=stream, flush=True)
 
 
-def test_a_reader_that_stands_still_holds_nobody_up_and_reads_on_later(pipe: tuple[int, int]) -> None:
+def test_a_reader_that_stands_still_holds_nobody_up_and_reads_on_later(pipe: tuple[FileIO, FileIO]) -> None:
     reader, writer = pipe
-    stream = Unbreakable(writer)
+    stream = Unbreakable(writer.fileno())
     for _ in range(10_000):
         stream.write(LINE)
-    taken = os.read(reader, 1 << 20)
+    taken = os.read(reader.fileno(), 1 << 20)
     assert 0 < len(taken) < 10_000 * len(LINE)
     stream.write("there again\n")
-    assert os.read(reader, 1 << 20) == b"there again\n"
+    assert os.read(reader.fileno(), 1 << 20) == b"there again\n"
 
 
 def test_what_is_logged_follows_the_level_of_now() -> None:

@@ -161,7 +161,13 @@ def test_an_operator_that_reads_nothing_holds_nobody_up(
     deaf.rcvhwm = 1
     for operator in (deaf, other):
         operator.send(encode(STATUS))
-    wait_until(lambda: list(control.receive()), what="a request")
+    heard: set[bytes] = set()
+
+    def both() -> bool:
+        heard.update(asked.operator for asked in control.receive())
+        return len(heard) == 2
+
+    wait_until(both, what="both are there")
     reply = Accepted(id="a", message="x" * 10_000, generation=1)
     for _ in range(3000):
         control.reply(b"deaf", reply)

@@ -54,11 +54,11 @@ class Session:
         found = []
         for process in psutil.process_iter():
             try:
-                ours = process.environ().get(_MARK) == self._mark
+                ours = process.environ().get(_MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE
             except psutil.Error:
                 # Gone, or not ours to look at.
                 continue
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
+            if ours:
                 found.append(process)
         return found
 

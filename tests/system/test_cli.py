@@ -101,6 +101,7 @@ def operator(
     fleet.edit(f'path = "{PROGRAMS}"\n', "")
     fleet.edit("entities = 2", "entities = 2   # two are enough")
     fleet.start().wait_running()
+    fleet.wait(lambda s: s.cluster.reachable, what="the agent has looked")
     return Operator(command_in(fleet.folder, runtime), fleet, dev_server, task_queue)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -10,7 +11,7 @@ from temporalio.client import Client
 from temporal_fleet.protocol.report import StatusReport
 from tests.conftest import DevServer
 from tests.faults.observing import kill
-from tests.fleet import PROGRAMS, FleetUnderTest, is_alive, is_fork
+from tests.fleet import PROGRAMS, FleetUnderTest, command_line, is_alive, is_fork
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
 
@@ -148,7 +149,8 @@ def test_under_watch_every_save_counts_and_broken_code_is_told(
 ) -> None:
     fleet = two_pools(make_fleet, tmp_path).start(options=("--watch",))
     before = fleet.wait_running()
-    (watcher,) = (p for p in fleet.remember_all() if "temporal_fleet.supervisor.cli.watcher" in p.cmdline())
+    watching = "temporal_fleet.supervisor.cli.watcher"
+    (watcher,) = (each for each in fleet.remember_all() if watching in command_line(each))
     wait_until(lambda: any("inotify" in link for link in _open(watcher)), what="the watcher watches")
     (tmp_path / "orders.py").write_text("this is not Python\n")
     wait_until(lambda: "nothing was changed" in fleet.log_text(), what="the failure is shown")
@@ -171,7 +173,11 @@ def test_under_watch_every_save_counts_and_broken_code_is_told(
 
 
 def _open(process: psutil.Process) -> list[str]:
-    return [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+    found = []
+    for link in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(link.readlink()))
+    return found
 
 
 def test_of_64_pools_the_one_that_changed_is_rolled_and_63_keep_their_processes(

@@ -87,7 +87,7 @@ def test_the_shop_knows_nothing_of_what_runs_it() -> None:
 
 
 def _assert_nothing_is_left(here: Session) -> None:
-    assert [process.cmdline() for process in here.processes()] == []
+    wait_until(lambda: not here.processes(), what="no process is left")
     assert list(here.temporary.iterdir()) == []
     assert not here.state.exists()
 

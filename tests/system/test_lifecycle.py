@@ -110,7 +110,7 @@ def test_the_embedded_server_keeps_its_state_and_comes_back_when_it_dies(
     ).start()
     report = fleet.wait_running()
     assert report.cluster.reachable
-    (server,) = [p for p in fleet.remember_all() if "start-dev" in p.cmdline()]
+    (server,) = [p for p in fleet.remember_all() if "start-dev" in command_line(p)]
     log = tmp_path / "logs" / "dev-server.log"
     with Path(f"/proc/{server.pid}/fd/2").open("ab") as stream:
         stream.write(b"it says a lot\n" * 5000)

@@ -60,7 +60,10 @@ def test_logs_go_to_files_and_elsewhere_by_a_reload(make_fleet: MakeFleet) -> No
     assert pids(fleet.status()) == pids(before)
     pid = fleet.entity("orders-1").pid
     assert pid is not None
-    assert {Path(f"/proc/{pid}/fd/{stream}").readlink() for stream in (1, 2)} == {entity}
+    wait_until(
+        lambda: {Path(f"/proc/{pid}/fd/{stream}").readlink() for stream in (1, 2)} == {entity},
+        what="so do its streams",
+    )
     reload(fleet, 'log_dir = "more logs"', "")
     wait_until(lambda: Path(f"/proc/{pid}/fd/2").readlink() == fleet.log, what="it logs to its stream")
     assert fleet.stop() == 0

@@ -65,7 +65,10 @@ async def test_what_an_operator_evicts_is_told_and_resurrects(
         assert [report["entity"] for report in reports] == ["orders-1", "orders-2"]
         assert sum(report["evicted"] for report in reports) >= 40
         assert [report["cached"] for report in reports] == [0, 0]
-        assert {report.entity for report in events.of("executions.evicted")} == {"orders-1", "orders-2"}
+        await eventually(
+            lambda: {each.entity for each in events.of("executions.evicted")} == {"orders-1", "orders-2"},
+            what="both batches are told",
+        )
         await eventually(lambda: len(changed(events, "evicted")) == 2, what="heartbeats of both tell of it")
         await enter_everywhere(ledgers, random.Random(task_queue))
         await eventually(lambda: len(changed(events, "resurrected")) == 2, what="and of resurrections")

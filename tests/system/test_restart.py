@@ -114,7 +114,7 @@ def test_a_dead_fork_server_is_replaced_and_costs_no_entity(make_fleet: MakeFlee
 
 
 def test_a_hung_entity_shows_its_stacks_and_is_replaced(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(program="hangs", pool='hang = "2s"\nafter_fork = "hangs:after_fork"').start()
+    fleet = make_fleet(program="hangs", pool='hang = "4s"\nafter_fork = "hangs:after_fork"').start()
     pid = fleet.wait_running().entities[0].pid
     assert pid
     os.kill(pid, signal.SIGUSR1)

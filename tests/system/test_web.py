@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 
-from tests.conftest import DevServer
+from tests.conftest import DevServer, free_port
 from tests.fleet import FleetUnderTest, command_line
 from tests.system.conftest import MakeFleet
 from tests.waiting import wait_until
@@ -138,7 +138,7 @@ def test_a_fleet_is_seen_over_http_whatever_befalls_it(
     wait_until(lambda: get(at, "/readyz")[0] == 200, what="it goes on")
 
     # Another address by a reload, taken at first, then free; and none.
-    with socket.create_server(("127.0.0.1", 0)) as other:
+    with socket.create_server(("127.0.0.1", free_port())) as other:
         taken = f"127.0.0.1:{other.getsockname()[1]}"
         fleet.edit('http = "127.0.0.1:0"', f'http = "{taken}"')
         assert (

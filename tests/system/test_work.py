@@ -67,7 +67,8 @@ async def test_the_cluster_knows_an_entity_by_its_identity(
             described = await client.workflow_service.describe_task_queue(
                 DescribeTaskQueueRequest(
                     namespace="default", task_queue=TaskQueue(name=task_queue), task_queue_type=kind
-                )
+                ),
+                retry=True,
             )
             if {plain(poller.identity) for poller in described.pollers} != {expected}:
                 return False
@@ -83,7 +84,7 @@ async def test_a_drain_lets_a_running_activity_finish(
     fleet.wait_running()
     client = await Client.connect(dev_server.address)
     errand = await client.start_workflow(
-        "Errand", args=["charge", 4.0], id=f"{task_queue}-errand", task_queue=task_queue
+        "Errand", args=["charge", 10.0], id=f"{task_queue}-errand", task_queue=task_queue
     )
     fleet.wait(lambda s: s.entities[0].inflight_activities == 1, what="the activity runs")
     assert fleet.stop() == 0

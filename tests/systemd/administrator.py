@@ -80,7 +80,6 @@ class Service:
         self.machine = administrator.machine
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._run = RunDirectory(self.machine.path("/run/temporal-fleet/shop"))
-        self._drop_in = ""
 
     def close(self) -> None:
         self._context.destroy(linger=0)
@@ -148,10 +147,11 @@ class Service:
 
     def drop_in(self, text: str) -> None:
         """Settings of the test's own, instead of those of the last time."""
-        if text != self._drop_in:
-            self.administrator.write(f"/etc/systemd/system/{UNIT}.d/test.conf", f"[Service]\n{text}\n")
+        path, text = f"/etc/systemd/system/{UNIT}.d/test.conf", f"[Service]\n{text}\n"
+        file = self.machine.path(path)
+        if not file.exists() or file.read_text() != text:
+            self.administrator.write(path, text)
             self.machine.run("systemctl", "daemon-reload")
-            self._drop_in = text
 
 
 def pids(report: StatusReport) -> dict[str, int]:
