@@ -205,4 +205,8 @@ def _miss(draft: Draft, place: Entity, estate: Estate | None) -> None:
             last_exit=Exit(draft.now, None, None, cause, meaning),
             restarts=place.restarts + (0 if asked_to else 1),
         )
-    begin_anew(draft, place)
+    if place.standing is Standing.RETIRED:
+        # At once, so that its name is free for one that comes.
+        del draft.entities[place.id]
+    else:
+        begin_anew(draft, place)

@@ -107,6 +107,17 @@ def test_whoever_is_silent_after_it_was_adopted_is_killed_later_than_one_that_ha
     assert act.Kill("orders-1", 1, 11) in after.all
 
 
+def test_those_that_come_after_a_stop_that_was_cut_off_have_the_names_of_those_that_went() -> None:
+    before = up(make_pool("orders", 2))
+    before.tell(events.StopRequested(now=False))
+    after = successor(before, dead={"orders-1": HELD, "orders-2": WORKED})
+    after.boot()
+    assert [(e.id, e.incarnation, e.state) for e in after.fleet.members("orders")] == [
+        ("orders-1", 2, State.READY),
+        ("orders-2", 2, State.READY),
+    ]
+
+
 def test_a_quiet_one_stays_quiet_and_a_drained_pool_at_zero() -> None:
     before = up(make_pool("orders", 2), make_pool("mail", 1))
     before.tell(events.QuietRequested("q", "orders-1"))

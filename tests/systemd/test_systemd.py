@@ -13,7 +13,7 @@ from tests.conftest import DevServer
 from tests.entity.servers import Authority, Front, served
 from tests.systemd.administrator import CONFIG, UNIT, Administrator, Service, pids
 from tests.systemd.machine import Machine
-from tests.waiting import wait_until
+from tests.waiting import eventually, wait_until
 
 # They share a machine, and a service.
 pytestmark = pytest.mark.xdist_group("systemd")
@@ -213,6 +213,35 @@ async def test_what_a_supervisor_leaves_that_is_killed_at_a_stop(
     service.machine.run("systemctl", "reset-failed", UNIT)
     await asyncio.to_thread(service.control, "start")
     assert await order.result() == "shipped"
+
+
+async def test_what_was_in_hand_when_a_stop_ran_out_of_time_goes_on_at_the_next_start(
+    service: Service, dev_server: DevServer
+) -> None:
+    client = await Client.connect(dev_server.address)
+    service.drop_in(f"{QUICK}\nTimeoutStopSec=6")
+    queue = service.administrator.queue
+    main = service.main()
+    # Far beyond what anybody waits for: what is lost goes on after 5 minutes.
+    order = await client.start_workflow("Order", 10.0, id=f"{queue}-is-cut-off", task_queue=queue)
+    await asyncio.to_thread(
+        service.wait, lambda s: any(e.inflight_activities for e in s.entities), "an activity runs"
+    )
+    stopping = asyncio.create_task(asyncio.to_thread(service.control, "stop"))
+    await asyncio.to_thread(service.wait, lambda s: s.fleet.state == "draining", "it drains")
+    service.kill(main, "KILL")
+    await stopping
+    assert service.processes() == []
+    service.machine.run("systemctl", "reset-failed", UNIT)
+    await asyncio.to_thread(service.control, "start")
+
+    async def again() -> bool:
+        (running,) = (await order.describe()).raw_description.pending_activities
+        failure = running.last_failure.application_failure_info.type
+        return (running.attempt, failure) == (2, "WorkerEntityDied")
+
+    await eventually(again, what="its activity was recovered")
+    await order.terminate()
 
 
 def test_logs_reads_the_journal(service: Service) -> None:
