@@ -10,12 +10,13 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from docs.generators import commands, configuration, events, metrics, states
+from docs.generators import commands, configuration, events, json_output, metrics, states
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "reference/configuration.md": configuration.page,
     "reference/commands.md": commands.page,
     "reference/events.md": events.page,
+    "reference/json.md": json_output.page,
     "reference/metrics.md": metrics.page,
 }
 PARTS: Final[Mapping[str, Callable[[], str]]] = {

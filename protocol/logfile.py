@@ -25,6 +25,7 @@ SUPERVISOR = "supervisor"
 AGENT = "agent"
 DEV_SERVER = "dev-server"
 FORK_SERVER = "fork-server"
+HELPERS = frozenset({SUPERVISOR, AGENT, DEV_SERVER, FORK_SERVER})
 
 SUFFIX = ".log"
 _LOOK_EVERY = 1.0

@@ -34,6 +34,13 @@ MAGIC = b"TFLM"
 SLOT = 1 << 20
 _HEADER = struct.Struct("<4sII")
 
+_ROOM = SLOT - (1 << 16)
+"""Bytes for all series together."""
+_NUMBER = 9
+"""Bytes of the longest."""
+_AROUND = 8
+"""And of what stands around a text, or a list."""
+
 LONGEST_TEXT = 500
 """Characters of a name or a label's value. A series with a longer one is dropped."""
 
@@ -79,13 +86,15 @@ class MetricsFile(msgspec.Struct, kw_only=True):
 
 
 class Meter:
-    """Takes updates in, for at most `limit` series: more of them, or a name with two meanings, are dropped
-    and counted."""
+    """Takes updates in, for at most `limit` series, and as many as the file has room for: more of them, or a
+    name with two meanings, are dropped and counted."""
 
     def __init__(self, limit: int) -> None:
         self.dropped = 0
         self._limit = limit
         self._number = 0
+        self._bytes = 0
+        """At most, once they are encoded."""
         self._families: dict[str, tuple[Family, dict[str, Series]]] = {}
         """By name, and by labels in one text: a set of pairs would take up more than the series."""
 
@@ -159,8 +168,16 @@ class Meter:
         if self._number >= self._limit or any(len(text) > LONGEST_TEXT for text in (name, *labels.values())):
             self.dropped += 1
             return None
+        bounds = list(buckets) if known is None else known[0].buckets
+        size = _AROUND + _NUMBER + _NUMBER * (len(bounds) + 1) + _size(*labels, *labels.values())
         if known is None:
-            family = Family(name=name, kind=kind, help=help, unit=unit, buckets=list(buckets), series=[])
+            size += _AROUND + _NUMBER * len(bounds) + _size(name, help, unit)
+        if self._bytes + size > _ROOM:
+            self.dropped += 1
+            return None
+        self._bytes += size
+        if known is None:
+            family = Family(name=name, kind=kind, help=help, unit=unit, buckets=bounds, series=[])
             known = self._families[name] = family, {}
         family, by_labels = known
         counts = [0] * (len(family.buckets) + 1) if kind is Kind.HISTOGRAM else []
@@ -168,6 +185,10 @@ class Meter:
         family.series.append(series)
         self._number += 1
         return series
+
+
+def _size(*texts: str) -> int:
+    return sum(_AROUND + len(text.encode()) for text in texts)
 
 
 def _shared(labels: Mapping[str, str]) -> dict[str, str]:

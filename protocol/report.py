@@ -107,6 +107,12 @@ class EntityReport(msgspec.Struct, frozen=True, kw_only=True):
     """As it told last; null: it told nothing of them yet. So with activities."""
     activity_slots: SlotsReport | None = None
 
+    @property
+    def is_full(self) -> bool:
+        """Each of its slots is taken: then it polls nothing, and is well."""
+        told = [slots for slots in (self.workflow_slots, self.activity_slots) if slots is not None]
+        return bool(told) and all(slots.free == 0 for slots in told)
+
 
 class SuspectReport(msgspec.Struct, frozen=True, kw_only=True):
     """An activity or a workflow run that was in the hands of so many entities when they died."""

@@ -1,4 +1,4 @@
-"""The run directory: which file stands where. Paths only; nobody is created or opened here.
+"""The run directory: which file stands where. Nothing is made or opened here.
 
 RUN_DIR/lock                    flock'ed by the supervisor that owns the directory
 RUN_DIR/supervisor.pid          the PID of that supervisor; every user that runs entities may read it
@@ -46,6 +46,16 @@ class RunDirectory:
                 f"{longest}: a socket path of {len(bytes(longest))} bytes is over the limit of "
                 f"{SOCKET_PATH_LIMIT}; set [fleet] run_dir to a shorter folder"
             )
+
+    def is_another_s(self) -> bool:
+        """Whether the folder is there, and holds things, and was never a run directory. Raises OSError."""
+        try:
+            # A file system of its own has that folder from its beginning.
+            names = {path.name for path in self.path.iterdir()} - {"lost+found"}
+        except FileNotFoundError:
+            return False
+        is_ours = self.lock.is_file() or self.books.is_file() or self.entities.is_dir()
+        return bool(names) and not is_ours
 
     def blackbox(self, entity: str, incarnation: int) -> Path:
         return self.entities / f"{routing_id(entity, incarnation)}.blackbox"

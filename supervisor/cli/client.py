@@ -105,13 +105,10 @@ def find(place: Place) -> Listening:
 
 
 def _how_to_start(place: Place) -> tuple[str, ...]:
-    if place.config is None:
-        return (f"start it with: temporal-fleet run PROGRAM -q QUEUE --name {place.name}", *named_otherwise())
-    return (
-        f"start it with: temporal-fleet up -c {place.config}",
-        "if it runs elsewhere (as another user, or under systemd): set [fleet] run_dir in its file",
-        *named_otherwise(),
-    )
+    start = place.start or f"temporal-fleet run PROGRAM -q QUEUE --name {place.name}"
+    elsewhere = "if it runs elsewhere (as another user, or under systemd): set [fleet] run_dir in its file"
+    is_told = place.service is not None or place.config is None
+    return (f"start it with: {start}", *(() if is_told else (elsewhere,)), *named_otherwise())
 
 
 class Supervisor(AbstractContextManager["Supervisor"]):

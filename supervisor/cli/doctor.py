@@ -202,7 +202,8 @@ def _of_fleet(known: _Known) -> Iterator[Finding]:
         yield from fleet_findings(report)
     # One that hangs knows of what it left.
     if report is not None or isinstance(known.presence, Absent):
-        yield from leftover_findings(leftovers, supervised=report is not None)
+        start = (known.place and known.place.start) or "temporal-fleet run"
+        yield from leftover_findings(leftovers, supervised=report is not None, start=start)
 
 
 def _of_host(known: _Known) -> Iterator[Finding]:

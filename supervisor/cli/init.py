@@ -2,6 +2,7 @@
 asked."""
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +80,12 @@ def init(
     who = _Nobody() if yes or not _is_terminal() else _Terminal()
     file = file or who.ask("File to write", Path(DEFAULT_CONFIG), click.Path(path_type=Path))
     _must_be_possible(file, force=force)
-    program = program or who.ask("Program (module, or module:attribute)", PROGRAM)
-    pool = pool or name_from(program.partition(":")[0].rpartition(".")[2].lower())[:48]
-    task_queue = task_queue or who.ask("Task Queue", pool)
+    if program is None:
+        program = who.ask("Program (module, or module:attribute)", PROGRAM)
+    if pool is None:
+        pool = name_from(program.partition(":")[0].rpartition(".")[2].lower())[:48]
+    if task_queue is None:
+        task_queue = who.ask("Task Queue", pool)
     if entities is None:
         entities = who.ask("Entities (processes)", ENTITIES, click.IntRange(min=0))
     if not embedded and address is None:
@@ -130,7 +134,7 @@ def _write(file: Path, text: str, *, force: bool) -> None:
 
 
 def _next(file: Path) -> str:
-    option = "" if file == Path(DEFAULT_CONFIG) else f" -c {file}"
+    option = "" if file == Path(DEFAULT_CONFIG) else f" -c {shlex.quote(str(file))}"
     if service_of(file) is not None:
         return f"make it a service with: temporal-fleet systemd install{option}"
     return f"start the fleet with: temporal-fleet up{option}"

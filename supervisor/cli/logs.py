@@ -11,7 +11,7 @@ from typing import Protocol
 
 import click
 
-from temporal_fleet.protocol.logfile import AGENT, DEV_SERVER, FORK_SERVER, SUPERVISOR
+from temporal_fleet.protocol.logfile import DEV_SERVER, HELPERS
 from temporal_fleet.protocol.loglevels import LEVELS
 from temporal_fleet.protocol.report import FleetReport, StatusReport
 from temporal_fleet.supervisor.cli import log_files
@@ -23,8 +23,6 @@ from temporal_fleet.supervisor.cli.log_lines import Choice, Line, as_json, as_te
 from temporal_fleet.supervisor.cli.place import Place, fleet_options
 from temporal_fleet.supervisor.config.units import UnitError, parse_duration
 from temporal_fleet.supervisor.core.names import listed
-
-_HELPERS = (SUPERVISOR, AGENT, FORK_SERVER, DEV_SERVER)
 
 
 class Source(Protocol):
@@ -101,7 +99,7 @@ def _source(place: Place, target: str | None, level: str, since: float | None, *
     log_dir = _log_dir(place) if report is None else _as_path(report.fleet)
     if target == DEV_SERVER:
         log_dir = _of_dev_server(log_dir, place.run.path)
-    known = {*_HELPERS}
+    known = {*HELPERS}
     if report is not None:
         known |= {pool.name for pool in report.pools} | {entity.id for entity in report.entities}
     if log_dir is not None:

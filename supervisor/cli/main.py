@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -14,7 +15,7 @@ import click
 from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.supervisor import __version__
 from temporal_fleet.supervisor.cli.completion import PROGRAM, VARIABLE
-from temporal_fleet.supervisor.cli.failure import say
+from temporal_fleet.supervisor.cli.failure import Failure, say
 
 _COMMANDS = {
     "demo": "demo",
@@ -99,8 +100,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """The entry point. Never a traceback for a failure that was to be expected."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Not every text that is logged or told can be written in every encoding, nor a lone surrogate in any.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout = _Output(sys.stdout)
     try:
         status_code = cli.main(prog_name=PROGRAM, complete_var=VARIABLE, standalone_mode=False)
     except click.ClickException as failure:
@@ -109,9 +109,50 @@ def main() -> NoReturn:
     except ProtocolMisuse as error:
         say(f"Error: {error}")
         sys.exit(1)
+    except FileNotFoundError:
+        if not _is_nowhere():
+            raise
+        say("Error: the working directory was removed\n  go to another one: cd /")
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)
     sys.exit(status_code)
+
+
+class _Output(io.TextIOWrapper):
+    """Stdout. Raises Failure where it cannot be written, but for a reader that went away."""
+
+    def __init__(self, stdout: io.TextIOWrapper) -> None:
+        encoding, at_once = stdout.encoding, stdout.line_buffering
+        # Not every text that is logged or told can be written in every encoding, nor a lone surrogate in any.
+        super().__init__(stdout.detach(), encoding, "backslashreplace", line_buffering=at_once)
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> Exception:
+        if isinstance(error, BrokenPipeError):
+            return error
+        # What could not be written is tried again at the end of Python.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+        return Failure(f"the output cannot be written: {error.strerror}", "write it to another place")
+
+
+def _is_nowhere() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 if __name__ == "__main__":

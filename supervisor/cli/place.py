@@ -60,6 +60,22 @@ class Place:
     words: str
     """The options that name it: ` -c shop.toml`, ` --fleet shop`, or nothing when it goes without saying."""
 
+    @property
+    def service(self) -> str | None:
+        """The unit of systemd that runs it, by where its file, or its run directory, stands."""
+        if self.config is not None:
+            name = defaults.service_of(self.config)
+        else:
+            name = self.name if self.run.path == defaults.run_directory_of(self.name) else None
+        return None if name is None else f"temporal-fleet@{name}"
+
+    @property
+    def start(self) -> str | None:
+        """What starts it, to be copied; None: nobody knows its program."""
+        if self.service is not None:
+            return f"systemctl start {self.service}"
+        return None if self.config is None else f"temporal-fleet up -c {shlex.quote(str(self.config))}"
+
     def command(self, rest: str) -> str:
         """A command line about this fleet, to be copied."""
         return f"temporal-fleet {rest}{self.words}"
@@ -101,7 +117,7 @@ def _by_file(path: Path, words: str) -> Place:
         raise Failure(f"there is no config file {path}", *_without_a_file()) from None
     except OSError as error:
         raise Failure(f"cannot read {path}: {error.strerror}", *_without_a_file()) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Failure(
             f"{path} is no TOML, so it does not tell where its fleet is: {error}", *_without_a_file()
         ) from error
@@ -110,6 +126,8 @@ def _by_file(path: Path, words: str) -> Place:
     fleet = defaults.fill_in(table, _folder(path), os.environ, defaults.service_of(path))
     name, run_dir = (str(fleet["fleet"][key]) for key in ("name", "run_dir"))
     run_dir = str(Path(run_dir).expanduser()) if run_dir.startswith("~/") else run_dir
+    if "\0" in run_dir:
+        raise Failure(f"{path}: fleet.run_dir cannot be a path", "see: temporal-fleet check")
     return Place(name=name, run=RunDirectory(_folder(path) / run_dir), config=path, words=words)
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def up(config: Path, watch: bool) -> None:
     """Run the fleet of a config file in the foreground.
 
-    TERM and Ctrl-C drain and stop it, a second one at once; HUP reloads the file. Entities that a supervisor
-    which died has left working are adopted as they are."""
+    TERM and Ctrl-C drain and stop it, a second one at once; HUP reloads the file; USR1 has it log how the
+    fleet stands. Entities that a supervisor which died has left working are adopted as they are."""
     # The watcher would hold them for ever.
     if not watch:
         _hold_signals_of_the_first_process()

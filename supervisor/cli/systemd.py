@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from temporal_fleet.supervisor.cli import configuration
-from temporal_fleet.supervisor.cli.failure import Failure, Problems, say
+from temporal_fleet.supervisor.cli.failure import Problems, say
 from temporal_fleet.supervisor.cli.place import CONFIG_VARIABLE
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ def _files(config: Path | None, user: str | None) -> list["UnitFile"]:
 def _user(given: str | None) -> str:
     from temporal_fleet.supervisor.cli import unit_files, unit_install
 
-    user = given or unit_install.installed_user() or unit_files.USER
+    user = given if given is not None else unit_install.installed_user() or unit_files.USER
     if not unit_files.is_user(user):
-        raise Failure(f"{user!r} cannot be the name of a user", "such as: --user temporal-fleet")
+        raise click.UsageError(f"{user!r} cannot be the name of a user, as temporal-fleet can")
     return user
 
 

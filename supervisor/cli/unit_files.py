@@ -71,8 +71,8 @@ def service_of(config: Path) -> Service:
 
 
 def is_user(name: str) -> bool:
-    """Whether systemd would take it for a user's name, or for a user id."""
-    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,30}|[0-9]+", name) is not None
+    """Whether systemd, which makes the user where there is none, would take it for a user's name."""
+    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,30}", name) is not None
 
 
 def shared(command: Path, user: str) -> list[UnitFile]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,11 @@ def job(unit: str) -> str:
 
 def is_run_by(service: Service) -> bool:
     """Whether the unit is there, and runs the service's config file."""
-    return f"TEMPORAL_FLEET_CONFIG={service.config}" in _property(service.unit, "Environment").split()
+    try:
+        given = shlex.split(_property(service.unit, "Environment"))
+    except ValueError:
+        return False
+    return f"TEMPORAL_FLEET_CONFIG={service.config}" in given
 
 
 def user(unit: str) -> str:

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from temporal_fleet.supervisor.config.places import Places
 from temporal_fleet.supervisor.config.problems import ConfigError, Problem, dotted
 from temporal_fleet.supervisor.config.settings import MAX_ENTITIES
 
@@ -20,7 +21,7 @@ def set_entities(text: str, sizes: Mapping[str, int]) -> str:
 
     try:
         before = tomllib.loads(text)
-        document = tomlkit.parse(text)
+        tomlkit.parse(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError([Problem(key="", remedy=f"not valid TOML: {error}")]) from error
     problems = _problems(before, sizes)
@@ -29,7 +30,10 @@ def set_entities(text: str, sizes: Mapping[str, int]) -> str:
     wanted = copy.deepcopy(before)
     for name, size in sizes.items():
         wanted["pools"][name]["entities"] = size
+    for name, size in sizes.items():
+        text = _with_line(text, name, size)
     try:
+        document = tomlkit.parse(text)
         pools: MutableMapping[str, Any] = document["pools"]
         for name, size in sizes.items():
             pools[name]["entities"] = size
@@ -40,6 +44,28 @@ def set_entities(text: str, sizes: Mapping[str, int]) -> str:
     if not faithful:
         raise _cannot_edit(sizes)
     return after
+
+
+def _with_line(text: str, name: str, size: int) -> str:
+    """With a line for the size of a pool that has none, below that of its queue: at the end of its table it
+    would stand below a comment of the next one. The same text, where that stands in no line of its own."""
+    tree = tomllib.loads(text)
+    pool = tree["pools"][name]
+    place = Places(text).line(("pools", name, "task_queue"))
+    lines = text.splitlines(keepends=True)
+    if "entities" in pool or place is None:
+        return text
+    line = lines[place - 1]
+    indent = line[: len(line) - len(line.lstrip())]
+    end = "\r\n" if line.endswith("\r\n") else "\n"
+    if not line.endswith("\n"):
+        lines[place - 1] += end
+    edited = "".join([*lines[:place], f"{indent}entities = {size}{end}", *lines[place:]])
+    pool["entities"] = size
+    try:
+        return edited if tomllib.loads(edited) == tree else text
+    except ValueError:
+        return text
 
 
 def _problems(tree: Mapping[str, Any], sizes: Mapping[str, int]) -> list[Problem]:

@@ -128,13 +128,23 @@ def for_run(
     """
     module = program.partition(":")[0]
     pool_name = re.sub(r"[^a-z0-9_-]+", "-", module.rpartition(".")[2].lower()).strip("-_")[:48] or "program"
-    cluster: Tree = {"address": address, "namespace": namespace, "profile": profile}
+    problems = []
+    clusters = {"--embedded": embedded, "--profile": profile is not None, "--address": address is not None}
+    given = [option for option, is_given in clusters.items() if is_given]
+    if len(given) > 1:
+        remedy = "name different Clusters: give one of them"
+        problems.append(Problem(key=" and ".join(given), remedy=remedy))
+    cluster: Tree = {
+        "address": address if given == ["--address"] else None,
+        "namespace": namespace,
+        "profile": profile if given == ["--profile"] else None,
+    }
     tree: Tree = {
         "fleet": {"name": name if name is not None else name_from(module.replace(".", "-"))},
         "cluster": {key: value for key, value in cluster.items() if value is not None},
         "pools": {pool_name: {"program": program, "task_queue": task_queue, "entities": entities}},
     }
-    if embedded:
+    if given == ["--embedded"]:
         # Nowhere could another port be said when the usual one is taken.
         tree["cluster"]["embedded"] = {"port": 0}
     options: dict[Key, str] = {
@@ -144,16 +154,18 @@ def for_run(
         ("cluster", "profile"): "--profile",
         ("cluster", "embedded"): "--embedded",
         ("pools", pool_name, "program"): "PROGRAM",
+        ("pools", pool_name, "path"): "--path",
         ("pools", pool_name, "task_queue"): "-q",
         ("pools", pool_name, "entities"): "-n",
     }
     checked = _checked(tree, cwd.absolute(), environ)
     if isinstance(checked, FleetFile):
+        if problems:
+            raise ConfigError(problems)
         return _config(checked, None)
-    raise ConfigError(
-        Problem(key=options.get(key, dotted(key)), value=value, remedy=remedy)
-        for key, value, remedy in checked
-    )
+    for key, value, remedy in checked:
+        problems.append(Problem(key=options.get(key, dotted(key)), value=value, remedy=remedy))
+    raise ConfigError(problems)
 
 
 def _config(file: FleetFile, path: Path | None) -> Config:
@@ -232,6 +244,9 @@ def _syntax_problem(error: Exception, path: Path, text: str) -> Problem:
     """Where and why a text is no TOML."""
     if isinstance(error, RecursionError):
         return Problem(key="", file=path, remedy="is not a config: its tables are nested too deeply")
+    if text.startswith("\ufeff"):
+        remedy = "begins with a byte order mark: save it as UTF-8 without one"
+        return Problem(key="", file=path, line=1, column=1, remedy=remedy)
     message = str(error)
     place = _SYNTAX_PLACE.search(message)
     reason = message[: place.start()] if place else message

@@ -1,6 +1,7 @@
 """What the keys of fleet.toml mean beside each other and beside the files they name: the rules that no
 single value can break. Single values do not belong here (`values.py`, `settings.py`)."""
 
+import contextlib
 import itertools
 import os
 import re
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from temporal_fleet.protocol.errors import ProtocolMisuse
+from temporal_fleet.protocol.logfile import HELPERS
 from temporal_fleet.protocol.rundir import RunDirectory
 from temporal_fleet.supervisor.config.places import Key
 from temporal_fleet.supervisor.config.settings import Cluster, FleetFile, Memory, Pool
@@ -40,21 +42,42 @@ def violations(config: FleetFile) -> Iterator[Violation]:
 
 
 def _fleet_rules(config: FleetFile) -> Iterator[Violation]:
+    fleet = config.fleet
     try:
-        RunDirectory(config.fleet.run_dir)
+        run = RunDirectory(fleet.run_dir)
     except ProtocolMisuse as misuse:
         yield Violation((("fleet", "run_dir"), ("fleet", "name")), str(misuse))
-    folder = config.fleet.log_dir
-    if folder is None:
-        return
+    else:
+        yield from _run_dir_rules(run)
+    yield from _folder_rules(("fleet", "state_dir"), fleet.state_dir)
+    if fleet.log_dir is not None:
+        yield from _folder_rules(("fleet", "log_dir"), fleet.log_dir, writable=True)
+
+
+def _run_dir_rules(run: RunDirectory) -> Iterator[Violation]:
+    key: Key = ("fleet", "run_dir")
+    yield from _folder_rules(key, run.path)
+    # That of another user tells nothing, and need not.
+    with contextlib.suppress(OSError):
+        if run.is_another_s():
+            own = f"must be a folder of its own, such as {run.path}/run: {run.path} holds other things"
+            yield Violation((key,), own)
+
+
+def _folder_rules(key: Key, folder: Path, *, writable: bool = False) -> Iterator[Violation]:
+    """Of one that is made where it is not there."""
     try:
         there = next(path for path in (folder, *folder.parents) if path.exists())
         if not there.is_dir():
-            yield Violation((("fleet", "log_dir"),), f"must be a folder, and {there} is none")
-        elif not os.access(there, os.W_OK | os.X_OK):
-            yield Violation((("fleet", "log_dir"),), f"must be writable by this user: chmod or chown {there}")
+            yield Violation((key,), f"must be a folder, and {there} is none")
+        elif writable and not os.access(there, os.W_OK | os.X_OK):
+            yield Violation((key,), f"must be writable by this user: chmod or chown {there}")
+    except PermissionError as error:
+        # Whoever runs the fleet may look.
+        if writable:
+            yield Violation((key,), _cannot_be_looked_at(folder, error))
     except OSError as error:
-        yield Violation((("fleet", "log_dir"),), _cannot_be_looked_at(folder, error))
+        yield Violation((key,), _cannot_be_looked_at(folder, error))
 
 
 def _cluster_rules(cluster: Cluster, state_dir: Path) -> Iterator[Violation]:
@@ -133,6 +156,9 @@ def _cannot_be_looked_at(path: Path, error: OSError) -> str:
 
 
 def _name_rules(name: str, pools: dict[str, Pool]) -> Iterator[Violation]:
+    if name in HELPERS:
+        own = f"{name} names a process that every fleet may have: give this pool another name"
+        yield Violation((("pools", name),), own)
     match = re.fullmatch(r"(.+)-[1-9][0-9]*", name)
     if match is not None and match[1] in pools:
         yield Violation(

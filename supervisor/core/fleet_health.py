@@ -66,8 +66,9 @@ def fleet_findings(report: StatusReport) -> Iterator[Finding]:
         )
 
 
-def leftover_findings(leftovers: Sequence[Leftover], *, supervised: bool) -> Iterator[Finding]:
-    """`supervised`: whether a supervisor runs in that directory; it deals with the dead itself."""
+def leftover_findings(leftovers: Sequence[Leftover], *, supervised: bool, start: str) -> Iterator[Finding]:
+    """`supervised`: whether a supervisor runs in that directory; it deals with the dead itself. `start`: the
+    command that starts one."""
     strays = [each for each in leftovers if each.alive]
     dead = [] if supervised else [each for each in leftovers if not each.alive]
     if strays and supervised:
@@ -81,14 +82,14 @@ def leftover_findings(leftovers: Sequence[Leftover], *, supervised: bool) -> Ite
         yield problem(
             "supervisor",
             f"it is gone, and left {_listed([each.entity for each in strays])}",
-            "start it again within [fleet] orphan, and it adopts them: temporal-fleet up",
+            f"start it again within [fleet] orphan, and it adopts them: {start}",
         )
     if dead:
         held = sum(each.held for each in dead)
         yield warning(
             "black boxes",
             f"of {_listed([each.entity for each in dead])}, dead, with {held} executions and activities",
-            "what they held is set free at the next start: temporal-fleet up",
+            f"what they held is set free at the next start: {start}",
         )
 
 
@@ -162,8 +163,8 @@ def _polls(report: StatusReport) -> Iterator[Finding]:
     """One look: how long it has been so the supervisor knows. While the Cluster is away nobody polls."""
     entities = report.entities
     unpolling = [e for e in entities if e.state == "ready" and e.uptime_s > _YOUNG and e.pollers == 0]
-    busy = [entity for entity in unpolling if _is_busy(entity)]
-    idle = [entity for entity in unpolling if not _is_busy(entity)]
+    busy = [entity for entity in unpolling if entity.is_full]
+    idle = [entity for entity in unpolling if not entity.is_full]
     if busy:
         yield warning(
             "slots",
@@ -176,11 +177,6 @@ def _polls(report: StatusReport) -> Iterator[Finding]:
             f"{_listed([entity.id for entity in idle])} ready, and without an open poll just now",
             "look again; if it stays so it is replaced after liveness.polling, and its stacks are logged",
         )
-
-
-def _is_busy(entity: EntityReport) -> bool:
-    told = [slots for slots in (entity.workflow_slots, entity.activity_slots) if slots is not None]
-    return bool(told) and all(slots.free == 0 for slots in told)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -76,6 +76,11 @@ class OwnedRunDirectory:
                     f"{paths.path} belongs to user id {owner}, not to us; "
                     "set [fleet] run_dir to a folder of ours"
                 )
+        if paths.is_another_s():
+            raise RunDirectoryTaken(
+                f"{paths.path} holds other things, and would be closed to everybody else; "
+                f"set [fleet] run_dir to a folder of its own, such as {paths.path}/run"
+            )
         paths.path.chmod(0o700)
         self.lock = lock if lock is not None and _is_file(lock, paths.lock) else _opened(paths.lock)
         self.is_handed_over = lock == self.lock

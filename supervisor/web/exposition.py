@@ -180,7 +180,8 @@ def _fleet(shown: _Book, measured: Measured) -> None:
     for pool in status.pools:
         mine = [entity for entity in status.entities if entity.pool == pool.name]
         shown.gauge("pool_entities_desired", "Entities that there are to be", pool.desired, pool=pool.name)
-        shown.gauge("pool_entities_polling", "Entities that poll", polling(status, pool.name), pool=pool.name)
+        at_work = "Entities that poll, or whose slots are all taken"
+        shown.gauge("pool_entities_polling", at_work, polling(status, pool.name), pool=pool.name)
         shown.gauge("pool_drained", "1: kept at zero until it is resumed", pool.drained, pool=pool.name)
         for one in State:
             there = sum(entity.state == one.value for entity in mine)

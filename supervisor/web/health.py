@@ -1,4 +1,5 @@
-"""Whether the fleet can work: each pool has its minimum, one entity that polls. A report in, reasons out."""
+"""Whether the fleet can work: each pool has its minimum, one entity that polls, or whose slots are all taken.
+A report in, reasons out."""
 
 from temporal_fleet.protocol.report import PoolReport, StatusReport
 
@@ -14,7 +15,8 @@ def unready(report: StatusReport) -> dict[str, str]:
 
 
 def polling(report: StatusReport, pool: str) -> int:
-    return sum(e.pool == pool and e.state == "ready" and e.pollers > 0 for e in report.entities)
+    ready = [each for each in report.entities if each.pool == pool and each.state == "ready"]
+    return sum(each.pollers > 0 or each.is_full for each in ready)
 
 
 def _lacks(report: StatusReport, pool: PoolReport) -> str:

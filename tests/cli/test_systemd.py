@@ -61,9 +61,10 @@ def test_a_file_with_errors_installs_nothing(command: Command, folder: Path) -> 
     assert not (folder / "image").exists()
 
 
-def test_a_name_that_no_user_can_have(command: Command) -> None:
-    refused = command("systemd", "print", "--user", "a\nExecStart=x")
-    assert (refused.status, refused.out) == (1, ""), refused
+@pytest.mark.parametrize("name", ["a\nExecStart=x", "1000", ""])
+def test_a_name_that_no_user_can_have(command: Command, name: str) -> None:
+    refused = command("systemd", "print", "--user", name)
+    assert (refused.status, refused.out) == (2, ""), refused
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root comes so far")

@@ -11,6 +11,7 @@ import pytest
 from temporal_fleet.protocol.blackbox import VERSION, BlackBoxWriter
 from temporal_fleet.protocol.process import own_identity
 from temporal_fleet.protocol.rundir import RunDirectory
+from temporal_fleet.supervisor.cli.place import Place
 from tests.cli.command import ARGV, Command
 from tests.protocol.boxes import set_layout
 
@@ -153,13 +154,35 @@ def test_the_config_file_may_come_from_the_environment(command: Command, folder:
     assert "temporal-fleet/other" in told.err, told
 
 
-@pytest.mark.parametrize("text", ["[fleet", "\0"], ids=["torn", "binary"])
+def test_a_fleet_of_a_service_is_started_as_one() -> None:
+    """/etc is the host's: the places alone are asked."""
+    run = RunDirectory("/run/temporal-fleet/shop")
+    by_file = Place("shop", run, Path("/etc/temporal-fleet/shop.toml"), " -c shop.toml")
+    by_name = Place("shop", run, None, " --fleet shop")
+    elsewhere = Place("shop", RunDirectory("/run/user/1/shop"), None, " --fleet shop")
+    own = Place("shop", run, Path("/home/me/my shop/fleet.toml"), "")
+    assert [place.start for place in (by_file, by_name, elsewhere, own)] == [
+        "systemctl start temporal-fleet@shop",
+        "systemctl start temporal-fleet@shop",
+        None,
+        "temporal-fleet up -c '/home/me/my shop/fleet.toml'",
+    ]
+
+
+@pytest.mark.parametrize("text", ["[fleet", "\0", "a = " + "[" * 3000], ids=["torn", "binary", "nested"])
 def test_a_file_that_is_no_toml(command: Command, folder: Path, text: str) -> None:
     (folder / "fleet.toml").write_text(text)
     told = command("stop")
     assert told.status == 1, told
     assert "fleet.toml is no TOML" in told.err
     assert "--fleet" not in told.err, "no fleet runs that could be named so"
+
+
+def test_a_file_whose_run_dir_is_no_path(command: Command, folder: Path) -> None:
+    (folder / "fleet.toml").write_text('[fleet]\nrun_dir = "a\\u0000b"\n')
+    told = command("status")
+    assert (told.status, "Traceback" in told.err) == (1, False), told
+    assert "fleet.run_dir" in told.err
 
 
 def test_no_file_at_all(command: Command) -> None:
@@ -210,7 +233,11 @@ def test_a_run_directory_whose_path_is_too_long_for_sockets(command: Command, fo
         ("evict", "orders", "--fleet", "shop"),
         ("run", "shop.orders"),
         ("run", "shop.orders", "-q", "orders", "-n", "-1"),
+        ("run", "shop.orders", "-q", "orders", "--profile", "p", "--address", "a:1"),
         ("init", "--embedded", "--address", "a:1"),
+        ("init", "-q", ""),
+        ("init", "--program", ""),
+        ("init", "--pool", ""),
         ("check", "--schema", "--show"),
         ("completion", "tcsh"),
         ("nonsense",),
@@ -264,6 +291,35 @@ def test_a_reader_that_goes_away_gets_no_traceback(command: Command) -> None:
     finally:
         os.close(writer)
     assert (printed.returncode, printed.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("words", [("check", "--schema"), ("--help",)], ids=" ".join)
+def test_output_that_cannot_be_written_is_told(command: Command, words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        printed = subprocess.run(
+            [*ARGV, *words],
+            env=dict(command.environ),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    said = b"Error: the output cannot be written: No space left on device\n  write it to another place\n"
+    assert (printed.returncode, printed.stderr) == (1, said)
+
+
+def test_a_folder_that_was_removed_under_the_command(command: Command, folder: Path) -> None:
+    gone = folder / "gone"
+    gone.mkdir()
+    told = subprocess.run(
+        ["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', gone, *ARGV, "init", "-y"],
+        env=dict(command.environ),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (told.returncode, b"Traceback" in told.stderr) == (1, False), told
+    assert b"the working directory was removed" in told.stderr
 
 
 def test_top_without_a_terminal_names_what_does_without_one(command: Command, folder: Path) -> None:

@@ -68,6 +68,13 @@ def test_a_key_that_is_absent_is_added(text: str) -> None:
     assert "# keep" in after
 
 
+def test_a_size_that_is_new_stands_with_its_pool() -> None:
+    first = '[pools.a] # first\nprogram = "a"\n  task_queue = "q" # the queue\n'
+    before = f'{first}\n\n# next\n[pools.b]\ntask_queue = "r"'
+    after = set_entities(before, {"a": 5, "b": 7})
+    assert after == before.replace("the queue\n", "the queue\n  entities = 5\n") + "\nentities = 7\n"
+
+
 def test_the_file_of_init_changes_in_one_line() -> None:
     before = template(entities=2)
     after = set_entities(before, {"orders": 16})

@@ -111,6 +111,27 @@ def test_what_cannot_even_be_looked_at_is_told(folder: Path, text: str, key: str
     assert "cannot be looked at (File name too long)" in problem.remedy
 
 
+@pytest.mark.parametrize("key", ["run_dir", "state_dir", "log_dir"])
+def test_a_folder_of_the_fleet_is_a_folder(folder: Path, key: str) -> None:
+    problem = only_problem(f'[fleet]\n{key} = "ca.pem/here"\n{POOL}', folder)
+    assert (problem.key, problem.line) == (f"fleet.{key}", 2)
+    assert problem.remedy == f"must be a folder, and {folder / 'ca.pem'} is none"
+
+
+def test_a_run_dir_is_of_its_own(folder: Path) -> None:
+    """It is closed to everybody else."""
+    text = f'[fleet]\nrun_dir = "."\n{POOL}'
+    assert "must be a folder of its own" in only_problem(text, folder).remedy
+    (folder / "lock").touch()
+    read(text, folder)
+
+
+@pytest.mark.parametrize("name", ["agent", "supervisor", "fork-server", "dev-server"])
+def test_no_pool_is_named_like_a_process_of_the_fleet(name: str) -> None:
+    problem = only_problem(f'{POOL}[pools.{name}]\nprogram = "b"\ntask_queue = "orders"\n')
+    assert problem.key == f"pools.{name}"
+
+
 def test_a_file_that_this_user_cannot_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The tests may run as root, who can read everything.
     monkeypatch.setattr("os.access", lambda path, mode: False)

@@ -71,4 +71,5 @@ def test_every_wrong_option_is_told_by_its_name() -> None:
 def test_the_embedded_cluster_excludes_another(other: dict[str, str]) -> None:
     with pytest.raises(ConfigError) as error:
         run(embedded=True, **other)
-    assert [problem.key for problem in error.value.problems] == [f"--{key}" for key in other]
+    (option,) = (f"--{key}" for key in other)
+    assert [problem.key for problem in error.value.problems] == [f"--embedded and {option}"]

@@ -395,11 +395,11 @@ def test_recoveries_suspects_and_a_change_that_failed() -> None:
 def test_what_a_dead_supervisor_left() -> None:
     living = Leftover("orders-1.3", 77, alive=True, held=2)
     dead = Leftover("orders-2.1", 78, alive=False, held=5)
-    assert bad(leftover_findings([living, dead], supervised=False)) == [
-        (Level.PROBLEM, "supervisor"),
-        (Level.WARNING, "black boxes"),
-    ]
-    (stray,) = leftover_findings([living, dead], supervised=True)
+    start = "systemctl start temporal-fleet@shop"
+    found = list(leftover_findings([living, dead], supervised=False, start=start))
+    assert bad(found) == [(Level.PROBLEM, "supervisor"), (Level.WARNING, "black boxes")]
+    assert all(each.remedy.endswith(f": {start}") for each in found)
+    (stray,) = leftover_findings([living, dead], supervised=True, start=start)
     assert (stray.level, stray.what) == (Level.PROBLEM, "strays")
     assert "kill 77" in stray.remedy
 

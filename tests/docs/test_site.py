@@ -7,7 +7,8 @@ import pytest
 from mkdocs.exceptions import PluginError
 
 from docs import hooks
-from docs.generators import commands, events, metrics, states
+from docs.generators import commands, events, json_output, metrics, states
+from temporal_fleet.protocol import report
 from temporal_fleet.supervisor.core.kinds import KINDS
 from temporal_fleet.supervisor.core.states import TRANSITIONS, Change, State
 
@@ -25,6 +26,22 @@ def test_every_kind_of_event_is_described() -> None:
     for kind in KINDS:
         assert f"`{kind}`" in page
     assert "[`entity.died`](../runbook.md#entitydied)" in page
+
+
+def test_every_object_that_is_printed_as_json_is_described() -> None:
+    page = json_output.page()
+    described = set(re.findall(r"^## (.+)$", page, flags=re.MULTILINE))
+    structs = {name for name, of in vars(report).items() if isinstance(of, type) and name.endswith("Report")}
+    # Its own page has it.
+    assert described == {name.removesuffix("Report") for name in structs - {"EventReport"}} | {"Finding"}
+    for fields in (
+        "| `pss_bytes` | integer or null |  |",
+        "| `last_exit` | [exit](#exit) or null |  |",
+        "| `level` | `ok`, `warning`, `problem` |  |",
+        "| `closed` | boolean |  |",
+        "| `pollers` | integer | Polls of its Task Queue that are open, as it told last. |",
+    ):
+        assert fields in page
 
 
 def test_every_metric_of_ours_is_described_by_its_scraped_name() -> None:

@@ -65,6 +65,19 @@ def test_what_has_no_room_or_two_meanings_is_dropped_and_counted() -> None:
     assert (of(roomy), roomy.dropped) == ({}, 1)
 
 
+def test_no_more_is_taken_in_than_a_file_has_room_for(tmp_path: Path) -> None:
+    meter = Meter(2000)
+    buckets = [0.1 * number for number in range(16)]
+    for number in range(2000):
+        meter.observe("latency", {"order": f"{number:0500}"}, 2**40, buckets, help="é" * 1000)
+    (family,) = meter.families()
+    for series in family.series:
+        series.counts = [2**40] * len(series.counts)
+    assert 1000 < len(family.series) < 2000
+    assert meter.dropped == 2000 - len(family.series)
+    write_metrics(tmp_path / "orders-1.metrics", encoded(meter), 1)
+
+
 def test_a_life_goes_on_from_the_one_before_but_for_its_gauges(tmp_path: Path) -> None:
     first = Meter(10)
     first.add("tasks", QUEUE, 7)

@@ -63,6 +63,20 @@ def test_it_is_private_whatever_it_was(tmp_path: Path) -> None:
         assert stat.S_IMODE(run.paths.entities.stat().st_mode) == 0o700
 
 
+def test_a_folder_that_holds_other_things_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir(mode=0o755)
+    (folder / "shop.py").touch()
+    with pytest.raises(RunDirectoryTaken, match="holds other things"):
+        OwnedRunDirectory(RunDirectory(folder))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert [path.name for path in folder.iterdir()] == ["shop.py"]
+    # A file system of its own, as a volume is.
+    (folder / "shop.py").rename(folder / "lost+found")
+    with owned(folder):
+        pass
+
+
 def test_a_second_owner_is_told_of_the_first(tmp_path: Path) -> None:
     with owned(tmp_path / "run"):
         with pytest.raises(RunDirectoryTaken, match=f"PID {os.getpid()}.*temporal-fleet stop"):

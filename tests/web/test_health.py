@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from temporal_fleet.protocol.report import SlotsReport
 from temporal_fleet.supervisor.web.health import unready
 from tests.cli.wire import pool
 from tests.web.reports import ORDERS_1, ORDERS_2, of
@@ -21,6 +22,13 @@ def test_a_pool_without_pollers_is_named_with_its_reason() -> None:
     why = "crash loop: 11 deaths within 60 s"
     failed = of(replace(deaf, state="failed", pid=None), pools=(pool(ready=0, reason=why),))
     assert unready(failed) == {"orders": why}
+
+
+def test_one_whose_slots_are_all_taken_polls_nothing_and_is_well() -> None:
+    busy = replace(ORDERS_1, pollers=0, activity_slots=SlotsReport(used=2, free=0))
+    assert unready(of(busy)) == {}
+    may = replace(busy, workflow_slots=SlotsReport(used=0, free=1))
+    assert unready(of(may)) == {"orders": "its entities do not poll"}
 
 
 def test_a_pool_that_is_kept_at_zero_lacks_nothing() -> None:
