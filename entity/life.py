@@ -9,7 +9,7 @@ import inspect
 import logging
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -26,6 +26,7 @@ from temporal_fleet.entity.executions import Executions
 from temporal_fleet.entity.link import Link
 from temporal_fleet.entity.logs import CORE_LOGGER, EntityLog, configure_logging, entity_lines
 from temporal_fleet.entity.metrics import EntityMetrics
+from temporal_fleet.entity.process import keep_signals_from_children
 from temporal_fleet.entity.program import LoadedProgram, client_plugins, worker_arguments
 from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.references import ProgramError, resolve, summary
@@ -50,6 +51,8 @@ _HEARTBEAT_INTERVAL = 1.0
 _CANCELLATION_GRACE = 5.0
 """From the cancellation of activities to the kill, when no supervisor is there to do it."""
 _CLEAN_UP_SECONDS = 5
+_TASKS_SECONDS = 2.0
+"""Of these, for tasks that were cancelled."""
 
 
 class _Cause(Enum):
@@ -114,7 +117,7 @@ def _live(spec: EntitySpec, loaded: LoadedProgram, lines: LogLines) -> ExitCode:
         exc_info=ending.error,
     )
     life.close()
-    _clean_up(ending.code)
+    _clean_up(ending.code, life.end_tasks)
     return ending.code
 
 
@@ -160,6 +163,7 @@ class _Life:
         self._log_levels = log.levels
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
+        keep_signals_from_children()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._leave, _Cause.SIGNAL)
         # Whoever forked us may have held signals back until we can take them.
@@ -201,6 +205,15 @@ class _Life:
         self._measure()
         self._metrics.close()
         self._link.close()
+
+    def end_tasks(self) -> None:
+        """Cancel what the program still has in the loop, as `asyncio.run` would, and let it end."""
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=_TASKS_SECONDS))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
 
     def drain_ordered(self) -> None:
         self._leave(_Cause.TOLD)
@@ -452,10 +465,11 @@ async def _first(*futures: asyncio.Future[Any]) -> None:
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _clean_up(code: ExitCode) -> None:
+def _clean_up(code: ExitCode, end_tasks: Callable[[], None]) -> None:
     """End what the program started, run its exit hooks as the interpreter would, write out what it said."""
     signal.signal(signal.SIGALRM, partial(_out_of_time, code))
     signal.alarm(_CLEAN_UP_SECONDS)
+    end_tasks()
     # The workers of a process pool wait for work for ever once their parent is gone.
     if os.getpgrp() == os.getpid():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 from temporalio import activity, workflow
+from temporalio.exceptions import CancelledError
 
 from temporal_fleet.entity.output import Output
 from temporal_fleet.entity.tasks import task_ids
@@ -168,6 +169,9 @@ class _ToOutput(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._output.write(self.format(record))
+        # Of a thread: the SDK raises it there at any instant, and once.
+        except CancelledError:
+            raise
         except Exception:
             self.handleError(record)
 

@@ -71,7 +71,12 @@ class Output:
         if self._file is not None:
             self._file.write(data)
         else:
-            self._streams[descriptor].write(data)
+            stream = self._streams[descriptor]
+            if lost := stream.lost_bytes:
+                stream.write(self._own_line(f"{lost} bytes were lost here: nobody read them"))
+                if stream.lost_bytes == lost:
+                    stream.lost_bytes = 0
+            stream.write(data)
 
     def _printed(self, descriptor: int, line: bytes) -> None:
         event = {"level": _LEVELS[descriptor], **_understood(line), "stream": _STREAMS[descriptor]}

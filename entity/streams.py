@@ -1,38 +1,43 @@
-"""Standard output and error that never raise into the user's code because their reader went away, and that
-may be read line by line instead of being written as they are.
+"""Standard output and error that never raise into the user's code because their reader went away, nor hold it
+up because it stands still, and that may be read line by line instead of being written as they are.
 
 Only the two streams: what becomes of a line is decided elsewhere.
 """
 
 import io
 import os
-import select
 import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from temporalio.exceptions import CancelledError
+
+from temporal_fleet.protocol.outlet import Outlet
+
 _LONGEST = 16_000
 """Bytes of one line. What is longer is taken for several: it may never end."""
-_ROOM_TIMEOUT_MS = 1000
-"""How long a full non-blocking stream is waited for before what it was to take is dropped."""
+
+_PATIENCE = 1.0
+"""Seconds for which a reader that stands still is waited for: it may be on a busy machine, and an event loop
+that is held up for two may count as hung."""
 
 
 class GuardedOutput(io.RawIOBase):
     """A descriptor to write to. What it does not take is counted and dropped: EIO of a terminal that is
-    gone, EPIPE, EBADF, a full disk."""
+    gone, EPIPE, EBADF, a full disk, a pipe that nobody reads."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
-        self._descriptor = descriptor
+        self._outlet = Outlet(descriptor, _PATIENCE)
         self._said: Callable[[int, bytes], None] | None = None
         self._begun = b""
         self.lost_bytes = 0
 
     def fileno(self) -> int:
-        return self._descriptor
+        return self._outlet.fileno()
 
     def isatty(self) -> bool:
-        return self._said is None and os.isatty(self._descriptor)
+        return self._said is None and os.isatty(self.fileno())
 
     def writable(self) -> bool:
         return True
@@ -41,8 +46,12 @@ class GuardedOutput(io.RawIOBase):
         size = memoryview(data).nbytes
         try:
             if self._said is None:
-                return self._write(data)
-            self._take(bytes(data))
+                self.lost_bytes += size - self._outlet.write(data)
+            else:
+                self._take(bytes(data))
+        # Of a thread: the SDK raises it there at any instant, and once.
+        except CancelledError:
+            raise
         # A line that could not be told is no fault of who printed it.
         except Exception:
             self.lost_bytes += size
@@ -56,28 +65,18 @@ class GuardedOutput(io.RawIOBase):
         """What was written of a line counts as the whole of it."""
         begun, self._begun = self._begun, b""
         if self._said is not None and begun.strip():
-            self._said(self._descriptor, begun)
+            self._said(self.fileno(), begun)
 
     def _take(self, data: bytes) -> None:
         assert self._said is not None
         *lines, self._begun = (self._begun + data).split(b"\n")
         for line in lines:
             for part in _parts(line):
-                self._said(self._descriptor, part)
+                self._said(self.fileno(), part)
         if len(self._begun) >= _LONGEST:
             *parts, self._begun = _parts(self._begun)
             for part in parts:
-                self._said(self._descriptor, part)
-
-    def _write(self, data: "memoryview | bytes | bytearray") -> int:
-        try:
-            return os.write(self._descriptor, data)
-        except BlockingIOError:
-            # Somebody who shares the terminal or pipe made it non-blocking.
-            poller = select.poll()
-            poller.register(self._descriptor, select.POLLOUT)
-            poller.poll(_ROOM_TIMEOUT_MS)
-            return os.write(self._descriptor, data)
+                self._said(self.fileno(), part)
 
 
 _replaced: list[TextIO | None] = []

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from temporal_fleet.protocol.outlet import Outlet
 from temporal_fleet.protocol.spec import LogFiles
 
 SUPERVISOR = "supervisor"
@@ -84,7 +85,7 @@ class LogFile:
         self.path = log_path(files, name)
         self._size = files.size
         self._keep = files.keep
-        self._elsewhere = elsewhere
+        self._elsewhere = Outlet(elsewhere)
         self._say = say
         self._mirrors = mirrors
         self._lost = 0
@@ -162,7 +163,7 @@ class LogFile:
             return
         self._complained = True
         with suppress(OSError):
-            os.write(self._elsewhere, self._say(text))
+            self._elsewhere.write(self._say(text))
 
 
 def _duplicate(descriptor: int | None) -> int:

@@ -4,9 +4,9 @@ What is worth a line is not decided here."""
 import io
 import logging
 import os
-import select
 import sys
 from collections.abc import Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any, Literal, TextIO, cast
 
 import structlog
@@ -14,11 +14,9 @@ from structlog.processors import NAME_TO_LEVEL
 
 from temporal_fleet.protocol.logfile import SUPERVISOR, LogFile
 from temporal_fleet.protocol.loglines import LogLines
+from temporal_fleet.protocol.outlet import Outlet
 from temporal_fleet.protocol.secrets import Secrets
 from temporal_fleet.protocol.spec import LogFiles
-
-_PATIENCE_MS = 200
-
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -56,35 +54,22 @@ class Unbreakable(io.TextIOBase):
     encoding = "utf-8"
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._poller = select.poll()
-        self._poller.register(descriptor, select.POLLOUT)
-        self._patience = _PATIENCE_MS
+        self._outlet = Outlet(descriptor)
 
     def fileno(self) -> int:
-        return self._descriptor
+        return self._outlet.fileno()
 
     def isatty(self) -> bool:
-        return os.isatty(self._descriptor)
+        return os.isatty(self.fileno())
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        data = text.encode("utf-8", "backslashreplace")
-        try:
-            while data and self._has_room():
-                data = data[os.write(self._descriptor, data[: select.PIPE_BUF]) :]
-        except OSError:
-            # Nobody is left to be told.
-            pass
+        # Where it cannot be written, nobody is left to be told.
+        with suppress(OSError):
+            self._outlet.write(text.encode("utf-8", "backslashreplace"))
         return len(text)
-
-    def _has_room(self) -> bool:
-        """For PIPE_BUF bytes, without waiting. A reader that stands still is waited for once."""
-        ready = bool(self._poller.poll(self._patience))
-        self._patience = _PATIENCE_MS if ready else 0
-        return ready
 
 
 class _Sink:

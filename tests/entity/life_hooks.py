@@ -15,3 +15,18 @@ async def leaves_a_mark_later() -> None:
 
 def fails() -> None:
     raise ConnectionError("the database is away")
+
+
+_begun: list[asyncio.Task[None]] = []
+
+
+async def produces() -> None:
+    _begun.append(asyncio.create_task(_produce()))
+
+
+async def _produce() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        print("what it had is saved")

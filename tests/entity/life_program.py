@@ -101,6 +101,16 @@ def use_a_process_pool() -> str:
     return str(pools[0].submit(os.getpid).result())
 
 
+@activity.defn
+def give_a_forked_pool_up() -> str:
+    """As one does whose job takes too long: the pool is ended with a job in its hands."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        try:
+            return str(pool.apply_async(time.sleep, (600,)).get(timeout=0.2))
+        except multiprocessing.TimeoutError:
+            return "given up"
+
+
 @workflow.defn
 class Run:
     """Runs one activity by name."""

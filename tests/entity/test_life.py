@@ -404,6 +404,27 @@ def test_what_was_printed_before_a_kill_is_not_lost(
     assert "the last line" in life.log()
 
 
+def test_a_child_that_the_program_forks_ends_by_a_signal_and_the_entity_does_not_hear_it(
+    fork: Fork, bus: Bus, cluster: Cluster, task_queue: str
+) -> None:
+    life = fork()
+    bus.ready(life)
+    handle = cluster.start("Run", f"{task_queue}-1", task_queue, "give_a_forked_pool_up")
+    assert cluster.run(handle.result()) == "given up"
+    bus.wait_for_heartbeat(life)
+    assert "it drains" not in life.log()
+    bus.drain(life)
+    life.expect(ExitCode.STOPPED)
+
+
+def test_a_task_of_the_program_is_cancelled_and_may_save_what_it_has(fork: Fork, bus: Bus) -> None:
+    life = fork(program={"after_fork": "life_hooks:produces"})
+    bus.ready(life)
+    bus.drain(life)
+    life.expect(ExitCode.STOPPED)
+    assert "what it had is saved" in life.log()
+
+
 def test_children_of_the_program_and_its_exit_hooks_are_seen_to(
     fork: Fork, bus: Bus, cluster: Cluster, task_queue: str
 ) -> None:
