@@ -44,12 +44,14 @@ class Contents:
     nexus: tuple[Any, ...] = ()
 
     def only(self, kinds: Iterable[str] | None) -> "Contents":
+        """Of these kinds of work; and the activities that workflows may run as local ones."""
         if kinds is None:
             return self
         kinds = set(kinds)
+        workflows = self.workflows if "workflow" in kinds else ()
         return Contents(
-            workflows=self.workflows if "workflow" in kinds else (),
-            activities=self.activities if "activity" in kinds else (),
+            workflows=workflows,
+            activities=self.activities if workflows or "activity" in kinds else (),
             nexus=self.nexus if "nexus" in kinds else (),
         )
 

@@ -98,10 +98,15 @@ def settle(
         raise ProgramError(f'program = "{spec.program}": {problems[0]}', "\n".join(problems))
     for kind, argument in ARGUMENT_OF.items():
         arguments[argument] = list(getattr(wanted, "nexus" if kind == "nexus" else argument))
+    if spec.workers is not None and "activity" not in spec.workers and wanted.activities:
+        arguments["no_remote_activities"] = True
     tuner: WorkerTuner | None = arguments.get("tuner")
     if arguments.get("activity_executor") is None and has_sync_activity(wanted.activities):
         slots = tuner._get_activities_max() if tuner else arguments.get("max_concurrent_activities")
-        arguments["activity_executor"] = ThreadPoolExecutor(slots or _DEFAULT_SLOTS, "activity")
+        # Local ones have slots of their own, and would queue behind what runs for hours.
+        local = arguments.get("max_concurrent_local_activities") if wanted.workflows else 0
+        threads = (slots or _DEFAULT_SLOTS) + (_DEFAULT_SLOTS if local is None else local)
+        arguments["activity_executor"] = ThreadPoolExecutor(threads, "activity")
     if arguments.get("nexus_task_executor") is None and has_sync_operation(wanted.nexus):
         slots = tuner._get_nexus_tasks_max() if tuner else arguments.get("max_concurrent_nexus_tasks")
         arguments["nexus_task_executor"] = ThreadPoolExecutor(slots or _DEFAULT_SLOTS, "nexus")

@@ -126,6 +126,16 @@ class Run:
 
 
 @workflow.defn
+class RunLocally:
+    """Runs one activity by name, in the entity itself."""
+
+    @workflow.run
+    async def run(self, name: str, argument: str) -> object:
+        timeout = timedelta(seconds=10)
+        return await workflow.execute_local_activity(name, argument, start_to_close_timeout=timeout)
+
+
+@workflow.defn
 class Order:
     """Waits for a signal."""
 

@@ -412,9 +412,22 @@ def test_a_child_that_the_program_forks_ends_by_a_signal_and_the_entity_does_not
     handle = cluster.start("Run", f"{task_queue}-1", task_queue, "give_a_forked_pool_up")
     assert cluster.run(handle.result()) == "given up"
     bus.wait_for_heartbeat(life)
-    assert "it drains" not in life.log()
+    assert not [m for m in bus.messages if isinstance(m, Draining)]
     bus.drain(life)
     life.expect(ExitCode.STOPPED)
+
+
+def test_workflows_alone_run_local_activities(
+    fork: Fork, bus: Bus, cluster: Cluster, task_queue: str
+) -> None:
+    life = fork(program={"workers": ("workflow",)})
+    bus.ready(life)
+    handle = cluster.start("RunLocally", f"{task_queue}-1", task_queue, "greet", "you")
+    assert cluster.run(handle.result()) == f"hello you from {life.pid}"
+    # Those of anybody else are for another.
+    cluster.start("Run", f"{task_queue}-2", task_queue, "greet", "me")
+    wait_until(lambda: life.blackbox().holdings.executions, what="it has the workflow")
+    assert "greeting me" not in life.log()
 
 
 def test_a_task_of_the_program_is_cancelled_and_may_save_what_it_has(fork: Fork, bus: Bus) -> None:

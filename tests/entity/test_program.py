@@ -206,7 +206,9 @@ class Payments:
 def test_workers_choose_among_what_there_is(write: Write) -> None:
     source = WORKFLOW + ACTIVITY + NEXUS
     assert contents(write(source, workers=("activity",))) == ([], ["greet"], [])
-    assert contents(write(source, workers=("workflow", "nexus"))) == (["Hello"], [], ["Till"])
+    # Its workflows may run them as local ones.
+    assert contents(write(source, workers=("workflow", "nexus"))) == (["Hello"], ["greet"], ["Till"])
+    assert contents(write(source, workers=("nexus",))) == ([], [], ["Till"])
 
 
 @pytest.mark.parametrize(
@@ -459,8 +461,11 @@ def test_other_plugins(write: Write, dev_server: DevServer, name: str) -> None:
 def test_workers_choose_among_what_a_plugin_brings(write: Write, dev_server: DevServer) -> None:
     spec = write(WORKFLOW + ACTIVITY + PLUGINS, attribute="plugin", workers=("workflow",))
     configuration = arguments_of(spec, dev_server)
-    assert configuration["activities"] == []
-    assert len(configuration["workflows"]) == 1
+    assert len(configuration["activities"]) == len(configuration["workflows"]) == 1
+    assert configuration["no_remote_activities"]
+    spec = write(WORKFLOW + ACTIVITY + PLUGINS, attribute="plugin", workers=("activity",))
+    configuration = arguments_of(spec, dev_server)
+    assert (configuration["workflows"], configuration["no_remote_activities"]) == ([], False)
 
 
 def test_a_class_of_plugins_is_made_anew_for_each_entity(write: Write) -> None:
