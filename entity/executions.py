@@ -35,6 +35,7 @@ class Execution:
         "local_activities",
         "replayed_events",
         "run_id",
+        "runs_since",
         "workflow_id",
         "workflow_type",
     )
@@ -51,6 +52,8 @@ class Execution:
         self.replayed_events = 0
         self._catching_up = True
         self._coming_since = monotonic() if replays else None
+        self.runs_since: float | None = None
+        """By the monotonic clock, its code; None: it does not."""
         self.local_activities: set[int] = set()
         """In flight: its Workflow Task stays in hand."""
         self._box: ExecutionEntry = box.hold_execution(

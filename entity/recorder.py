@@ -60,10 +60,8 @@ class Recorder:
         self._busy = busy
         self._activities: dict[bytes, _Activity] = {}
         self._taken_of_late: deque[tuple[float, _Attempt]] = deque()
-        # By run id: the number of the activation in hand, and since when its code runs (monotonic). Two plain
-        # values in two tables are half the time of one that has both.
+        # By run id: the number of the activation in hand.
         self._activations: dict[str, int] = {}
-        self._running_since: dict[str, float] = {}
         self._numbers = itertools.count()
         self._nexus_tasks: set[bytes] = set()
         # By run id: since when.
@@ -79,12 +77,14 @@ class Recorder:
         return len(self._activities)
 
     def activations_for(self, seconds: float) -> list[float]:
-        """How long activations have run that have for longer than that, the longest first. An answer on its
-        way, which the Cluster may not take for long, is none of them.
+        """For how long the code of activations runs, where that is longer, the longest first. While a payload
+        codec is at work, or an answer is on its way, it does not.
 
         One that the SDK gave up, since its code did not yield, shows as an eviction that does not end."""
         now = time.monotonic()
-        ages = [now - since for since in (*self._running_since.values(), *self._evicting.values())]
+        executions = map(self._executions.find, tuple(self._activations))
+        runs = [each.runs_since for each in executions if each is not None and each.runs_since is not None]
+        ages = [now - since for since in (*runs, *self._evicting.values())]
         return sorted((age for age in ages if age > seconds), reverse=True)
 
     def overdue_activities(self) -> list[float]:
@@ -180,7 +180,6 @@ class Recorder:
             self._evicting[run_id] = time.monotonic()
             return
         self._activations[run_id] = number = next(self._numbers)
-        self._running_since[run_id] = time.monotonic()
         self._executions.taken(activation)
         replayed = activation.is_replaying and kind != "query_workflow"
         self.tasks += not (replayed or (kind == "resolve_activity" and _only_local(jobs)))
@@ -193,7 +192,6 @@ class Recorder:
         An evicted run has left the SDK's memory by now. It is struck off before the core knows of it, since
         the core may hand out the same run anew before it returns.
         """
-        self._running_since.pop(run_id, None)
         if run_id in self._evicting:
             del self._evicting[run_id]
             self._activations.pop(run_id, None)

@@ -7,6 +7,7 @@ so those become subclasses of themselves. Any other runner is the user's, and is
 import copy
 import types
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, TypeVar, cast
 
 import temporalio.workflow
@@ -88,7 +89,11 @@ class TrackedInstance(WorkflowInstance):
         self._execution = execution
 
     def activate(self, act: Any) -> Any:
-        completion = self._instance.activate(act)
+        self._execution.runs_since = monotonic()
+        try:
+            completion = self._instance.activate(act)
+        finally:
+            self._execution.runs_since = None
         self._execution.activated(act, completion)
         return completion
 

@@ -191,6 +191,22 @@ async def test_an_activity_is_held_while_a_codec_works_on_either_side(setting: S
     ]
 
 
+async def test_a_codec_that_is_slow_is_no_workflow_code_that_does_not_yield(setting: Setting) -> None:
+    seen: list[list[float]] = []
+    in_hand: list[bool] = []
+
+    def look(_: str) -> None:
+        seen.append(recorded.recorder.activations_for(0.5))
+        in_hand.append(recorded.recorder.has_in_hand(handle.result_run_id or ""))
+
+    slow = await setting.client(data_converter=DataConverter(payload_codec=Codec(1, look)))
+    quick = await setting.client(data_converter=DataConverter(payload_codec=Codec()))
+    handle = await setting.start(quick, "RunMany", "greet", 0)
+    async with setting.worker(slow) as recorded:
+        await handle.result()
+    assert (seen[:2], in_hand[:2]) == ([[], []], [True, True])
+
+
 async def test_an_activity_is_held_until_the_core_has_its_acknowledgement(
     setting: Setting, acts: Activities
 ) -> None:
