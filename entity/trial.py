@@ -2,8 +2,8 @@
 for a plugin or a factory, whose code may start threads and clients that no fork survives.
 
 What a factory or a plugin raises is a refusal: it would raise it in each entity. Not so where the entity may
-fare better, by a Cluster that it reaches, by GPUs of its own or by what `after_fork` makes, or where there
-was no verdict in time: the entity will tell.
+fare better, by a Cluster that it reaches, by GPUs of its own, by what `after_fork` makes or by a service that
+is there again, or where there was no verdict in time: the entity will tell.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from temporal_fleet.entity.discovery import (
     workflow_name,
 )
 from temporal_fleet.entity.options import OWNED, default_configuration
+from temporal_fleet.entity.passing import may_pass
 from temporal_fleet.entity.process import leave
 from temporal_fleet.entity.program import (
     LoadedProgram,
@@ -182,7 +183,7 @@ def _finding_of_error(error: BaseException, spec: ProgramSpec) -> Finding:
     cause = _one_line(error, spec)
     # Nothing that an entity has more brings a missing module.
     if not isinstance(error, (ImportError, SyntaxError)) and (
-        spec.after_fork is not None or spec.gpus or _may_be_the_clusters(error)
+        spec.after_fork is not None or spec.gpus or may_pass(error) or _may_be_the_clusters(error)
     ):
         return Inconclusive(cause=f"it {cause}")
     return Refusal(

@@ -15,6 +15,7 @@ from temporalio.worker import Worker
 
 from temporal_fleet.entity.departure import Departure
 from temporal_fleet.entity.grace import NEVER_ENDING
+from temporal_fleet.entity.passing import may_pass
 from temporal_fleet.entity.pollers import Pollers
 from temporal_fleet.entity.recorder import Recorder
 from temporal_fleet.entity.references import ProgramError
@@ -37,7 +38,8 @@ class WorkerStopped(Exception):
 
 
 class EntityWorker:
-    """Raises ProgramError when the SDK does not accept the arguments."""
+    """Raises ProgramError when the SDK does not accept the arguments, and what the program's own code raises
+    meanwhile of a host, or a service, that may be better the next time."""
 
     def __init__(
         self,
@@ -57,8 +59,10 @@ class EntityWorker:
             )
         except ProgramError:
             raise
-        # It reads nothing but its arguments: whatever it says against them, it will say again.
         except Exception as error:
+            if may_pass(error):
+                raise
+            # What it says against its arguments it will say again.
             raise ProgramError(
                 f'program = "{spec.program.program}": the SDK\'s Worker refuses its arguments: '
                 f"{_cause(error)}; correct the program, or the pool's `worker`"

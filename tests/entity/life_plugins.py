@@ -6,7 +6,7 @@ from typing import Any
 from life_program import Run, greet
 from temporalio.client import Client
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkerConfig
 
 
 class Fails(SimplePlugin):
@@ -19,6 +19,14 @@ class Returns(SimplePlugin):
         return
 
 
+class IsRefused(SimplePlugin):
+    """Asks a service that is away just now."""
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        raise RuntimeError("no settings") from ConnectionError("the vault is away")
+
+
+refused = IsRefused("refused", workflows=[Run], activities=[greet])
 fails = Fails("fails", workflows=[Run], activities=[greet])
 returns = Returns("returns", workflows=[Run], activities=[greet])
 works = SimplePlugin("works", workflows=[Run], activities=[greet])

@@ -310,6 +310,12 @@ def test_a_worker_that_ends_by_itself_failed(fork_program: ForkProgram) -> None:
     assert "ended by itself" in fork_program("life_plugins:returns").expect(ExitCode.WORKER_FAILED)
 
 
+def test_a_service_that_a_plugin_asks_in_vain_is_no_fault_of_the_program_for_good(
+    fork_program: Callable[..., Life],
+) -> None:
+    assert "no settings" in fork_program("life_plugins:refused").expect(ExitCode.CRASHED)
+
+
 @pytest.mark.parametrize("program", ["life_plugins:works", "life_plugins:factory"])
 def test_plugins_and_factories_work(
     fork_program: ForkProgram, bus: Bus, cluster: Cluster, task_queue: str, program: str
