@@ -3,6 +3,7 @@
 Where a secret comes from is known by those who hold it; what a program says in other words cannot be known.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ SHORTEST = 8
 _SHORTEST_LINE = 16
 """Of a secret of several lines (a key in PEM), since programs print by lines."""
 
+_ROTATIONS = 16
+"""So many are remembered."""
+
 
 def environment_secrets(environment: Mapping[str, str], told: Iterable[str | None]) -> list[str]:
     """Of a pool's `env`, what may be a secret: not what its config says openly elsewhere."""
@@ -20,17 +24,25 @@ def environment_secrets(environment: Mapping[str, str], told: Iterable[str | Non
 
 
 class Secrets:
-    """Grows while a process lives: a rotated key is hidden beside the one before it."""
+    """Those that a process begins with, and those of late: a rotated key is hidden beside the ones before it,
+    and a token that is renewed every few minutes makes no line longer to write."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
+        self._first = _forms_of(values)
+        self._learnt: deque[frozenset[str]] = deque(maxlen=_ROTATIONS)
         self._forms: tuple[str, ...] = ()
         """The longest first: one may be part of another."""
-        self.learn(values)
+        self._sort()
 
     def learn(self, values: Iterable[str]) -> None:
-        found = {form for value in values for form in _forms(value)}
-        if not found <= set(self._forms):
-            self._forms = tuple(sorted(found.union(self._forms), key=len, reverse=True))
+        """All that are in use from now on."""
+        found = _forms_of(values)
+        if found not in self._learnt:
+            self._learnt.append(found)
+            self._sort()
+
+    def _sort(self) -> None:
+        self._forms = tuple(sorted(self._first.union(*self._learnt), key=len, reverse=True))
 
     def hide(self, text: str) -> str:
         for form in self._forms:
@@ -51,6 +63,10 @@ class Secrets:
                 return [self.hide_in(each) for each in value]
             case _:
                 return self.hide(_repr(value))
+
+
+def _forms_of(values: Iterable[str]) -> frozenset[str]:
+    return frozenset(form for value in values for form in _forms(value))
 
 
 def _forms(value: str) -> Iterable[str]:

@@ -38,8 +38,8 @@ def look(
     open_files: int | None,
 ) -> Host:
     """`supervisor`: its PID, `running`: the version of its code; `entities`: the PIDs by their ids; `folders`
-    by what they are for; `is_ours`: whether the fleet's user is the one who looks; `open_files`: the soft
-    limit that a supervisor would be given, where that is known."""
+    by what they are for; `is_ours`: whether the fleet's user is the one who looks; `open_files`: the
+    limit that a supervisor would have, where that is known."""
     memory = psutil.virtual_memory()
     processes = {**({SUPERVISOR: supervisor} if supervisor else {}), **entities}
     disks = [_disk(purpose, path, is_ours=is_ours) for purpose, path in folders.items()]
@@ -49,7 +49,7 @@ def look(
         memory=memory.total,
         memory_available=memory.available,
         overcommit=kernel_files.number(Path("/proc/sys/vm/overcommit_memory")),
-        open_files=_open_files_limit(supervisor) if supervisor else open_files or _open_files_limit("self"),
+        open_files=_open_files_limit(supervisor) if supervisor else open_files or _to_come(),
         tasks=_soft(resource.RLIMIT_NPROC) if is_ours and not _is_exempt() else None,
         tasks_used=_tasks_of(os.getuid()),
         group=control_group.of_process(supervisor, memory.total),
@@ -97,6 +97,12 @@ def _open_files_limit(pid: int | str) -> int:
             soft = line.removeprefix(_OPEN_FILES).split()[0]
             return int(soft) if soft.isdecimal() else sys.maxsize
     return sys.maxsize
+
+
+def _to_come() -> int:
+    """Of a supervisor, which raises its own to the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
 def _disk(purpose: str, path: Path, *, is_ours: bool) -> Disk | Unseen:

@@ -46,8 +46,8 @@ def user(unit: str) -> str:
 
 
 def open_files(unit: str) -> int | None:
-    """The soft limit that its supervisor gets; sys.maxsize: none; None: nobody knows."""
-    told = _property(unit, "LimitNOFILESoft")
+    """The limit that its supervisor has, which is the hard one; sys.maxsize: none; None: nobody knows."""
+    told = _property(unit, "LimitNOFILE")
     if told == "infinity":
         return sys.maxsize
     return int(told) if told.isdecimal() else None

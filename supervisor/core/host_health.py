@@ -106,8 +106,8 @@ class Host:
     overcommit: int | None
     """vm.overcommit_memory."""
     open_files: int
-    """Soft limit of the supervisor, or, where none runs, of its unit, or else of this process, from which it
-    would have it."""
+    """Limit of the supervisor; where none runs, the hard one of its unit, or else of this process, which it
+    would have."""
     tasks: int | None
     """Soft RLIMIT_NPROC; None: unlimited, or this user is not bound by it, or is not the fleet's."""
     tasks_used: int
@@ -181,7 +181,7 @@ def _open_files(host: Host, demand: Demand | None) -> Iterator[Finding]:
             f"{worst.process}, the nearest to its limit: {worst.open} of {worst.limit}",
             ""
             if judged(worst.open, worst.limit - 1) is Level.OK
-            else "raise LimitNOFILE= of the unit, or ulimit -n before `up`; of a pool: resources.open_files",
+            else "raise LimitNOFILE= of the unit, or ulimit -Hn before `up`; of a pool: resources.open_files",
         )
     if demand is None:
         return
@@ -196,7 +196,7 @@ def _open_files(host: Host, demand: Demand | None) -> Iterator[Finding]:
             level,
             "open files",
             f"some {needed} for the supervisor of {demand.entities} entities, of {host.open_files}",
-            "" if level is Level.OK else "raise LimitNOFILE= of the unit, or ulimit -n before `up`",
+            "" if level is Level.OK else "raise LimitNOFILE= of the unit, or ulimit -Hn before `up`",
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from temporal_fleet.protocol.spec import Limits
 from temporal_fleet.supervisor.config.host import Account, account, become
+from temporal_fleet.supervisor.shell.inherited import Inherited
 
 _OF_THE_SUPERVISOR = "XDG_"
 """How variables begin that name folders of the user who runs the supervisor."""
@@ -17,8 +18,10 @@ _OF_THE_SUPERVISOR = "XDG_"
 class Confinement:
     """Raises OSError when there is no such user (any more)."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, inherited: Inherited | None = None) -> None:
+        """`inherited`: for what runs a program; we ourselves have what is better for us."""
         self._limits = limits
+        self._inherited = inherited
         self._user = named(limits.user) if limits.user is not None else None
 
     def environment(self) -> dict[str, str]:
@@ -34,6 +37,8 @@ class Confinement:
         Raises OSError, ValueError.
         """
         limits = self._limits
+        if self._inherited is not None:
+            self._inherited.restore()
         if limits.nice is not None:
             os.setpriority(os.PRIO_PROCESS, 0, limits.nice)
         if limits.cpus is not None:

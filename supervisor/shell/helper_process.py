@@ -20,6 +20,7 @@ from temporal_fleet.protocol.lifeline import die_with
 from temporal_fleet.protocol.spec import Limits
 from temporal_fleet.protocol.title import ROOM
 from temporal_fleet.supervisor.shell.confinement import Confinement
+from temporal_fleet.supervisor.shell.inherited import Inherited
 
 FORK_SERVER = "temporal_fleet.entity.forkserver"
 AGENT = "temporal_fleet.entity.agent"
@@ -48,9 +49,14 @@ class HelperProcess:
     """
 
     def __init__(
-        self, module: str, union: Any, environment: Mapping[str, str], limits: Limits | None = None
+        self,
+        module: str,
+        union: Any,
+        environment: Mapping[str, str],
+        limits: Limits | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
-        confinement = Confinement(limits or Limits())
+        confinement = Confinement(limits or Limits(), inherited)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._channel: Channel[Any] = Channel(ours, union)

@@ -51,6 +51,7 @@ from temporal_fleet.supervisor.shell.helper_process import (
     HelperGone,
     HelperProcess,
 )
+from temporal_fleet.supervisor.shell.inherited import Inherited
 
 _log = structlog.get_logger()
 
@@ -76,8 +77,9 @@ class Helpers:
         run_dir: Path,
         examined: Callable[[Examined], None],
         log_files: LogFiles | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
-        """`examined`: who asked the agent for a look at the Cluster."""
+        """`examined`: who asked the agent for a look at the Cluster; `inherited`: what programs get back."""
         self.cluster_state: ClusterState | None = None
         """What the agent said last."""
         self._codes = Codes()
@@ -88,6 +90,7 @@ class Helpers:
         self._run_dir = run_dir
         self._examined = examined
         self._log_files = log_files
+        self._inherited = inherited
         self._running: dict[HelperKey, _Running] = {}
 
     def channels(self) -> dict[int, HelperKey]:
@@ -249,7 +252,7 @@ class Helpers:
         if key.kind is HelperKind.WEB:
             return HelperProcess(WEB, FromWeb, {})
         assert program is not None
-        return HelperProcess(FORK_SERVER, FromForkServer, program.env, program.limits)
+        return HelperProcess(FORK_SERVER, FromForkServer, program.env, program.limits, self._inherited)
 
     def _first_order(self, key: HelperKey, program: ProgramSpec | None) -> Prepare | Serve | WatchCluster:
         if program is not None:

@@ -32,6 +32,7 @@ from temporal_fleet.supervisor.shell.evictions import Evictions
 from temporal_fleet.supervisor.shell.examinations import Examinations
 from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
+from temporal_fleet.supervisor.shell.inherited import Inherited
 from temporal_fleet.supervisor.shell.journal import journal_place
 from temporal_fleet.supervisor.shell.live_settings import LiveSettings
 from temporal_fleet.supervisor.shell.loop import Loop
@@ -58,7 +59,7 @@ def supervise(config: Config) -> int:
 
     Raises CannotStart.
     """
-    os.umask(0o077)
+    inherited = Inherited.replaced()
     prepare_title()
     set_title(config.fleet.name, "supervisor")
     lock = os.environ.pop(LOCK_VARIABLE, "")
@@ -71,15 +72,16 @@ def supervise(config: Config) -> int:
             f"{config.fleet.run_dir}: {error.strerror}; set [fleet] run_dir to a folder that can be made"
         ) from error
     try:
-        environment = _supervise(config, run)
+        environment = _supervise(config, run, inherited)
         if environment is not None:
+            inherited.restore()
             become_the_new_code(run.lock, environment)
     finally:
         run.release()
     return 0
 
 
-def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
+def _supervise(config: Config, run: OwnedRunDirectory, inherited: Inherited) -> dict[str, str] | None:
     """Until the fleet has stopped; or until other code is to go on with it, and with these variables besides
     the environment."""
     chosen = _open_log(config)
@@ -111,6 +113,7 @@ def _supervise(config: Config, run: OwnedRunDirectory) -> dict[str, str] | None:
         log_format=chosen,
         log_files=log_files(config),
         run_dir=run.paths.path,
+        inherited=inherited,
         examined=examinations.answer,
     )
     tally = Tally()

@@ -26,9 +26,16 @@ def look(closed: list[str]) -> dict[str, Any]:
         "cpus": sorted(os.sched_getaffinity(0)),
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "open_files": resource.getrlimit(resource.RLIMIT_NOFILE),
+        "umask": _umask(),
         "memory_max": resource.getrlimit(resource.RLIMIT_DATA),
         "came_to": [path for path in closed if _comes_to(Path(path))],
     }
+
+
+def _umask() -> int:
+    before = os.umask(0)
+    os.umask(before)
+    return before
 
 
 @activity.defn

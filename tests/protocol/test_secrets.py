@@ -17,6 +17,16 @@ def test_a_rotated_key_is_hidden_beside_the_one_before() -> None:
     assert secrets.hide("first-api-key-longer first-api-key") == f"{HIDDEN} {HIDDEN}"
 
 
+def test_what_is_renewed_again_and_again_is_remembered_for_a_while() -> None:
+    secrets = Secrets(["of the environment"])
+    tokens = [f"token-number-{number:05}" for number in range(1000)]
+    for token in tokens:
+        secrets.learn([token])
+        secrets.learn([token])
+    assert secrets.hide("of the environment") == HIDDEN
+    assert [token for token in tokens if secrets.hide(token) == HIDDEN] == tokens[-16:]
+
+
 def test_a_key_is_hidden_line_by_line_and_its_frame_is_not() -> None:
     shown = Secrets([PEM]).hide("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG")
     assert shown == f"-----BEGIN PRIVATE KEY-----\n{HIDDEN}"

@@ -1,6 +1,7 @@
 """What the processes of a pool may have of the host, in a real fleet: a user, GPUs, CPUs, limits."""
 
 import os
+import resource
 import shutil
 import signal
 from typing import Any
@@ -39,6 +40,8 @@ program = "frugal"
 task_queue = "{queue}-plain"
 """
 
+MODESTLY = 'ulimit -Sn 300 && umask 027 && exec "$0" "$@"'
+
 
 @as_root
 async def test_processes_have_what_their_pool_says_and_come_to_nothing_else(
@@ -58,7 +61,7 @@ async def test_processes_have_what_their_pool_says_and_come_to_nothing_else(
 
     with (
         public_folder() as folder,
-        FleetUnderTest(folder, config, within=seen_by_all()) as fleet,
+        FleetUnderTest(folder, config, within=(*seen_by_all(), "sh", "-c", MODESTLY)) as fleet,
     ):
         shutil.copy(PROGRAMS / "frugal.py", folder)
         before = fleet.start().wait_running()
@@ -68,6 +71,10 @@ async def test_processes_have_what_their_pool_says_and_come_to_nothing_else(
         plain = await ask(f"{task_queue}-plain", "look", [])
         assert plain["uids"] == [0]
         assert plain["gpus"] is None
+        # As its supervisor was begun, which has more for itself.
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        assert (plain["umask"], plain["open_files"]) == (0o027, [300, hard])
+        assert resource.prlimit(fleet.pid, resource.RLIMIT_NOFILE) == (hard, hard)
 
         seen: dict[str, dict[str, Any]] = {}
 
@@ -91,6 +98,7 @@ async def test_processes_have_what_their_pool_says_and_come_to_nothing_else(
             "cpus": [cpu],
             "nice": 5,
             "open_files": [1024, 1024],
+            "umask": 0o027,
             "memory_max": [512 << 20, 512 << 20],
             "came_to": [],
         }
