@@ -150,7 +150,8 @@ class _Recovery:
             return
         await self._all(self._set_free(), self._worker())
         if not self.worker_reported:
-            await asyncio.sleep(max(0.0, self._order.died_at + _LISTED_BY - time.time()))
+            # A clock that was set back meanwhile is no reason to wait longer.
+            await asyncio.sleep(min(_LISTED_BY, max(0.0, self._order.died_at + _LISTED_BY - time.time())))
             await self._all(self._worker())
 
     async def _set_free(self) -> None:

@@ -24,6 +24,12 @@ def start_time(pid: int) -> int | None:
     return None if stat is None or stat[0] in {b"Z", b"X"} else int(stat[19])
 
 
+def parent(pid: int) -> int | None:
+    """None: there is no such process, or nobody tells us of it."""
+    stat = _stat(pid)
+    return None if stat is None else int(stat[1])
+
+
 def own_identity() -> ProcessIdentity:
     pid = os.getpid()
     started = start_time(pid)
@@ -43,10 +49,11 @@ def is_alive(identity: ProcessIdentity) -> bool:
 
 
 def _stat(pid: int) -> list[bytes] | None:
-    """From its state on: field 3 of /proc/PID/stat."""
+    """From its state on: field 3 of /proc/PID/stat. None: there is none, or it is hidden from us, as those of
+    other users may be (hidepid)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     # The name in parentheses may hold any byte, spaces and parentheses among them.
     return stat[stat.rindex(b")") + 2 :].split()

@@ -109,6 +109,10 @@ class DurationOrNever(DurationBetween):
         return {"type": "string", "pattern": f"^{NEVER}$|{DURATION_PATTERN}", "minLength": 2}
 
 
+_LARGEST = 1 << 50
+"""Bytes. More than any host has; and no message holds a number of more than 64 bits."""
+
+
 @dataclass(frozen=True)
 class SizeFrom:
     """A size string, in bytes once read."""
@@ -122,6 +126,8 @@ class SizeFrom:
             refuse(str(error))
         if size < self.minimum:
             refuse(f'must be at least "{format_size(self.minimum)}"')
+        if size > _LARGEST:
+            refuse(f'must be at most "{format_size(_LARGEST)}"')
         return size
 
     def __get_pydantic_core_schema__(

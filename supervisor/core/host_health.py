@@ -19,6 +19,7 @@ _LITTLE_DISK = 256 << 20
 _LITTLE_PART = 0.05
 """Of a disk, from which down there is little left."""
 _IN_MEMORY = ("tmpfs", "ramfs")
+_COPY_ON_WRITE = ("btrfs", "zfs", "bcachefs")
 
 
 @dataclass(frozen=True)
@@ -287,6 +288,12 @@ def _disks(disks: tuple[Disk, ...], demand: Demand | None) -> Iterator[Finding]:
             yield problem(disk.purpose, f"{disk.free_files} inodes free, {disk.path}", "remove files there")
         elif disk.free < min(_LITTLE_DISK, _LITTLE_PART * disk.total):
             yield warning(disk.purpose, figure, "free some, before it is full")
+        elif disk.purpose == "run_dir" and disk.filesystem in _COPY_ON_WRITE:
+            yield warning(
+                disk.purpose,
+                f"{disk.path} is on {disk.filesystem}, where each write needs space",
+                "name a folder under /run: entities die here (SIGBUS) when the disk is full",
+            )
         elif disk.purpose == "run_dir" and disk.filesystem not in _IN_MEMORY:
             yield warning(
                 disk.purpose,

@@ -15,12 +15,15 @@ from enum import Enum
 
 import psutil
 
-from temporal_fleet.protocol.process import ProcessIdentity, is_alive, is_there, start_time
+from temporal_fleet.protocol.process import ProcessIdentity, is_alive, is_there, parent, start_time
 from temporal_fleet.supervisor.core.fleet import HelperKey
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SWEEP_LIMIT = 2.0
+_LOOKS = 3
+_LAST_PID = 1 << 22
+"""The highest that there can be (proc(5), pid_max)."""
 _LAST_LIMIT = 10.0
 
 
@@ -86,6 +89,12 @@ class Children:
         if pid not in self._owners and self._pidfd_of(life) is None:
             self._greeted[pid] = life
 
+    def may_be_new(self, pid: int) -> bool:
+        """Whether somebody's word may be true that this is the PID of an entity that was just forked: we may
+        kill whom it names."""
+        may_be = 1 < pid <= _LAST_PID and pid != os.getpid() and pid not in self._owners
+        return may_be and not _is_elsewhere(pid)
+
     def is_known(self, pid: int) -> bool:
         return pid in self._owners or pid in self._greeted
 
@@ -147,7 +156,8 @@ class Children:
         pid = self.pid_of(owner)
         if pid is not None:
             # Ours and not yet waited for, so the PID cannot have been given to another process.
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
         return pid is not None
 
     def reap(self, hear_announcements: Callable[[], None]) -> Iterator[Ended]:
@@ -184,10 +194,10 @@ class Children:
         """The last act of a supervisor: nothing outlives a stopped fleet."""
         limit = time.monotonic() + _LAST_LIMIT
         while time.monotonic() < limit:
-            leftovers = psutil.Process().children(recursive=True)
+            leftovers = _descendants()
             if not leftovers:
                 return
-            kill_children([child.pid for child in leftovers])
+            kill_children(leftovers)
 
 
 def kill_children(pids: Collection[int]) -> None:
@@ -211,8 +221,37 @@ def kill_children(pids: Collection[int]) -> None:
 
 def marked(*markers: str) -> list[int]:
     """Our direct children whose command line has one of the markers."""
-    commands = {child.pid: _command(child) for child in psutil.Process().children()}
+    commands = {pid: _command(pid) for pid, its in _parents().items() if its == os.getpid()}
     return [pid for pid, command in commands.items() if any(marker in command for marker in markers)]
+
+
+def _descendants() -> list[int]:
+    """The nearest first."""
+    above = _parents()
+    found = [pid for pid, its in above.items() if its == os.getpid()]
+    for known in found:
+        found.extend(pid for pid, its in above.items() if its == known)
+    return found
+
+
+def _parents() -> dict[int, int]:
+    """Of all processes that are told to us: those of other users may be hidden (hidepid)."""
+    found = ((pid, parent(pid)) for pid in psutil.pids())
+    return {pid: its for pid, its in found if its is not None}
+
+
+def _is_elsewhere(pid: int) -> bool:
+    """Whether it is seen to be no child of ours, nor a child of one, and so on."""
+    for _ in range(_LOOKS):
+        above: int | None = pid
+        while above is not None:
+            if above == os.getpid():
+                return False
+            if above <= 1:
+                return True
+            above = parent(above)
+        # It, or one above it, ended meanwhile: then it has another parent.
+    return False
 
 
 def is_ours(process: ProcessIdentity) -> bool:
@@ -243,8 +282,8 @@ def _how(info: os.waitid_result) -> tuple[int | None, str | None]:
         return None, f"signal {info.si_status}"
 
 
-def _command(process: psutil.Process) -> str:
+def _command(pid: int) -> str:
     try:
-        return " ".join(process.cmdline())
+        return " ".join(psutil.Process(pid).cmdline())
     except psutil.Error:
         return ""

@@ -99,6 +99,9 @@ class Configuration:
             config = load(self.config.path, self._environment, this_host())
         except ConfigError as error:
             raise ReloadRefused(tuple(str(problem) for problem in error.problems)) from error
+        except OSError as error:
+            problem = f"{self.config.path} cannot be checked now: {error}; try again"
+            raise ReloadRefused((problem,)) from error
         fixed = [
             f"{key}: cannot change while the fleet runs ({before} -> {after}); stop it and start it again"
             for key, before, after in fixed_settings(self.config, config)

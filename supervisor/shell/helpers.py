@@ -294,6 +294,15 @@ class Helpers:
                     _log.info("what the program was refused for", detail=message.detail)
                 return [events.HelperRefused(key, life, message.reason)]
             case Forked():
+                # Whose word it is runs code of the program, and we may kill whom it names.
+                if not self._children.may_be_new(message.pid):
+                    _log.error(
+                        "told of an entity that is none; please report this",
+                        fork_server=key.name,
+                        entity=message.entity,
+                        pid=message.pid,
+                    )
+                    return []
                 self._children.claim(message.pid, EntityLife(message.entity, message.incarnation))
                 return [events.Forked(message.entity, message.incarnation, message.pid)]
             case ForkRefused():

@@ -31,9 +31,10 @@ from temporal_fleet.supervisor.shell.perform import Performer
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.run_directory import Deceased, Survivor
 from temporal_fleet.supervisor.shell.stack_log import StackLog
+from temporal_fleet.supervisor.shell.stop_signals import StopSignals
 from temporal_fleet.supervisor.shell.tally import Tally
 from temporal_fleet.supervisor.shell.upgrade import Upgrade
-from temporal_fleet.supervisor.shell.wakeup import Wakeup
+from temporal_fleet.supervisor.shell.wakeup import Wakeup, hold_signals, release_signals
 
 _log = structlog.get_logger()
 
@@ -92,7 +93,7 @@ class Loop:
         self._due = -math.inf
         """Not later than the fleet's next deadline."""
         self._nobody_starts = False
-        self._stop_signals = 0
+        self._stop_signals = StopSignals()
         self._awake = math.inf
         """When the loop last knew that it runs."""
         self._descriptors: dict[int, int] = {}
@@ -113,7 +114,7 @@ class Loop:
         self._requests = requests
         self._awake = time.monotonic()
         self._begin(started, inherited)
-        while not performer.finished and not self._upgrade.is_due:
+        while not performer.finished and not self._is_over():
             self._books.try_to_keep(self.fleet)
             self._notifier.tell(self.fleet, time.monotonic())
             due = min(
@@ -134,6 +135,18 @@ class Loop:
             self._do_what_is_due()
         # Some of the last turn may be to be remembered.
         self._books.try_to_keep(self.fleet)
+
+    def _is_over(self) -> bool:
+        """Whether other code is to go on, and what was asked of this one is no reason against it."""
+        if not self._upgrade.is_due:
+            return False
+        hold_signals()
+        # What came until now is ours; what comes from now on is the next one's.
+        self._take_signals(self._wakeup.received())
+        if self._upgrade.call_off(self.fleet):
+            release_signals()
+            return False
+        return True
 
     def _stall(self, planned: float = 0.0) -> events.Stalled | None:
         """Whether this process stood still, beyond what was planned, since it last looked. Looked at before
@@ -233,9 +246,9 @@ class Loop:
             for ended in self._children.reap(self._hear_helpers):
                 self._take_end(ended)
         if numbers & {signal.SIGTERM, signal.SIGINT}:
-            # Not the first one of a service manager, where somebody has it drain already.
-            self._feed(events.StopRequested(now=self._stop_signals > 0))
-            self._stop_signals += 1
+            order = self._stop_signals.heard(time.monotonic())
+            if order is not None:
+                self._feed(order)
         if signal.SIGHUP in numbers:
             for event in self._requests.reload():
                 self._feed(event)
@@ -250,7 +263,7 @@ class Loop:
                 for event in self._helpers.ended(helper, ended.code, ended.signal):
                     self._feed(event)
             case Trial():
-                self._upgrade.tried(ended, self.fleet)
+                self._upgrade.tried(ended)
 
     def _hear_helpers(self) -> None:
         for event in self._helpers.receive_all():

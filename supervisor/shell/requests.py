@@ -98,7 +98,19 @@ class Requests:
         """The generations that accepted changes made, until their ends."""
 
     def receive(self, fleet: Fleet, asked: Asked, now: float) -> list[events.Event]:
-        """Answer a request, or turn it into events whose outcome answers it."""
+        """Answer a request, or turn it into events whose outcome answers it. Whatever goes wrong with it
+        costs the fleet nothing."""
+        try:
+            return self._take(fleet, asked, now)
+        except Exception as error:
+            name = type(asked.request).__name__
+            _log.exception("a request failed; please report this", request=name)
+            told = [f"{name} failed: {type(error).__name__}: {error}; the supervisor's log has more"]
+            asker = _Asker(asked.operator, asked.request.id)
+            self._reply(asker, Rejected(id=asker.request, problems=told))
+            return []
+
+    def _take(self, fleet: Fleet, asked: Asked, now: float) -> list[events.Event]:
         request = asked.request
         asker = _Asker(asked.operator, request.id)
         match request:

@@ -94,6 +94,10 @@ class OwnedRunDirectory:
                 f"a fleet already runs in {paths.path} (its supervisor has PID {holder}); "
                 "stop it with `temporal-fleet stop`, or give this one another [fleet] name or run_dir"
             ) from None
+        # Who tidies /tmp up leaves a folder alone that is locked (systemd-tmpfiles(8)).
+        self._folder = os.open(paths.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
         paths.pid.write_text(f"{os.getpid()}\n")
         paths.pid.chmod(0o644)
         paths.entities.mkdir(mode=0o700, exist_ok=True)
@@ -108,6 +112,7 @@ class OwnedRunDirectory:
             if not any(self.lives()):
                 for file in self.paths.entities.glob("*.metrics"):
                     _remove(file)
+        os.close(self._folder)
         os.close(self.lock)
 
     def users(self) -> set[int]:

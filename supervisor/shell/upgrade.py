@@ -25,7 +25,6 @@ from temporal_fleet.supervisor.shell.configuration import Configuration, ReloadR
 from temporal_fleet.supervisor.shell.control import Control
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.run_directory import LOCK_VARIABLE, OwnedRunDirectory
-from temporal_fleet.supervisor.shell.wakeup import hold_signals
 
 _log = structlog.get_logger()
 
@@ -70,8 +69,9 @@ class Upgrade:
         if problems:
             self._control.reply(operator, Rejected(id=request, problems=problems))
             return
-        told = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the trial has ended
+        told: IO[bytes] | None = None
         try:
+            told = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the trial has ended
             process = subprocess.Popen(
                 [
                     sys.executable,
@@ -87,7 +87,8 @@ class Upgrade:
                 preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - one Python thread
             )
         except OSError as error:
-            told.close()
+            if told is not None:
+                told.close()
             problem = f"the new code cannot be tried: {error}"
             self._control.reply(operator, Rejected(id=request, problems=[problem]))
             return
@@ -99,7 +100,7 @@ class Upgrade:
         if self._trial is not None and now >= self._trial.due:
             self._children.kill(TRIAL)
 
-    def tried(self, ended: Ended, fleet: Fleet) -> None:
+    def tried(self, ended: Ended) -> None:
         """The trial was waited for: the operator is told, or the loop is to end."""
         trial, self._trial = self._trial, None
         assert trial is not None
@@ -107,24 +108,33 @@ class Upgrade:
         with trial.told:
             trial.told.seek(0)
             lines = trial.told.read().decode("utf-8", "replace").strip().splitlines()
-        if ended.code == 0:
-            problems = self._obstacles(fleet)
-        else:
+        if ended.code != 0:
             if len(lines) > 1:
                 _log.error("the code that is installed now cannot run this fleet", detail="\n".join(lines))
             how = lines[-1] if lines else f"it ended with {ended.signal or ended.code}"
             problems = [f"the code that is installed now cannot run this fleet: {how}"]
-        if problems:
             self._control.reply(trial.operator, Rejected(id=trial.request, problems=problems))
             return
         _log.info("goes on as the code that is installed now", before=__version__, after=lines[-1])
         self._accepted = trial
 
+    def call_off(self, fleet: Fleet) -> bool:
+        """Whether something came into its way since it was accepted; then its operator is told."""
+        accepted, self._accepted = self._accepted, None
+        assert accepted is not None
+        if problems := self._obstacles(fleet):
+            self._control.reply(accepted.operator, Rejected(id=accepted.request, problems=problems))
+            return True
+        self._accepted = accepted
+        return False
+
     def hand_over(self, fleet: Fleet, helpers: Helpers, run: OwnedRunDirectory) -> None:
-        """The last that this code does. Whoever asks from now on asks the next, and no signal is lost."""
+        """The last that this code does, with signals held. Whoever asks from now on asks the next."""
         assert self._accepted is not None
-        hold_signals()
         _end_beside(helpers, run)
+        for asked in self._control.receive():
+            told = ["an upgrade is under way: try again in a moment"]
+            self._control.reply(asked.operator, Rejected(id=asked.request.id, problems=told))
         message = f"version {__version__} goes"
         accepted = Accepted(id=self._accepted.request, message=message, generation=fleet.generation)
         self._control.reply(self._accepted.operator, accepted)

@@ -14,6 +14,11 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
 
 
+def release_signals() -> None:
+    """Those that were held come now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+
+
 class Wakeup:
     """Takes over the process's handling of HANDLED until `close`."""
 
@@ -26,7 +31,7 @@ class Wakeup:
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._previous = {number: signal.signal(number, self._note) for number in HANDLED}
         # Who was this process before may have held them back.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        release_signals()
 
     def fileno(self) -> int:
         return self._reader.fileno()

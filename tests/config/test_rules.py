@@ -126,6 +126,11 @@ def test_a_run_dir_is_of_its_own(folder: Path) -> None:
     read(text, folder)
 
 
+def test_a_size_that_no_host_has_is_refused() -> None:
+    problem = only_problem(f'[fleet]\nlog_size = "999999999TiB"\n{POOL}')
+    assert (problem.key, problem.remedy) == ("fleet.log_size", 'must be at most "1024TiB"')
+
+
 @pytest.mark.parametrize("name", ["agent", "supervisor", "fork-server", "dev-server"])
 def test_no_pool_is_named_like_a_process_of_the_fleet(name: str) -> None:
     problem = only_problem(f'{POOL}[pools.{name}]\nprogram = "b"\ntask_queue = "orders"\n')

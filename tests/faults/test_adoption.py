@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from temporal_fleet.protocol.report import EntityReport, StatusReport
 from tests.conftest import DevServer
 from tests.faults.conftest import Gates
 from tests.faults.observing import assert_no_stray, fork_server, never_two_lives, pid, pids, renewed
-from tests.fleet import PROGRAMS, FleetUnderTest
+from tests.fleet import COMMAND, PROGRAMS, FleetUnderTest, command_line, is_alive
 from tests.protocol.boxes import set_layout
 from tests.system.conftest import MakeFleet
-from tests.waiting import eventually
+from tests.waiting import eventually, wait_until
 
 ASIDE = f'[pools.aside]\nprogram = "shop"\npath = "{PROGRAMS}"\ntask_queue = "aside"\n'
 ORDERS = 6
@@ -223,3 +224,38 @@ async def test_the_supervisor_goes_on_as_the_code_that_is_installed_now(
     fork_server(fleet)
     assert_no_stray(fleet, fleet.status())
     assert fleet.stop() == 0
+
+
+TAKES_ITS_TIME = """
+import os, sys, time
+if "temporal_fleet.supervisor.shell.trial" in sys.orig_argv:
+    open({trying!r}, "w").close()
+    while os.path.exists({gate!r}):
+        time.sleep(0.01)
+"""
+
+
+def test_a_stop_in_the_last_moment_of_an_upgrade_is_a_stop(
+    make: MakeFleet, gates: Gates, tmp_path: Path
+) -> None:
+    site, trying = tmp_path / "site", tmp_path / "trying"
+    site.mkdir()
+    text = TAKES_ITS_TIME.format(trying=str(trying), gate=str(gates.folder / "trial"))
+    (site / "sitecustomize.py").write_text(text)
+    fleet = make(environment={"PYTHONPATH": str(site)}).start()
+    fleet.wait_running()
+    gates.close("trial")
+    words = [str(COMMAND), "upgrade", "-c", str(fleet.config)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as upgrading:
+        wait_until(trying.exists, what="the new code is tried")
+        (trial,) = (each for each in fleet.remember_all() if "trial" in command_line(each))
+        # It hears of both at once: of the end of the trial, and that it is to stop.
+        fleet.signal(signal.SIGSTOP)
+        gates.open("trial")
+        wait_until(lambda: not is_alive(trial), what="the end of the trial")
+        fleet.signal(signal.SIGTERM)
+        fleet.signal(signal.SIGCONT)
+        assert fleet.wait_stopped() == 0
+        _, told = upgrading.communicate(timeout=20)
+    assert upgrading.returncode == 1
+    assert "the fleet is stopping" in told

@@ -108,7 +108,8 @@ def test_a_supervisor_that_starts_on_a_full_disk_says_so(
     limits: ExitStack, make: MakeFleet, tmp_path: Path
 ) -> None:
     limits.enter_context(small_disk(tmp_path / "run", 64))
-    filler = fill(tmp_path / "run")
+    (tmp_path / "run" / "entities").mkdir()
+    filler = fill(tmp_path / "run" / "entities")
     fleet = make().start()
     assert fleet.wait_stopped() == 1
     assert f"{tmp_path / 'run'}: No space left on device" in fleet.log_text()

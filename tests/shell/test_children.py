@@ -225,6 +225,21 @@ def test_nothing_is_left_by_kill_everything(tmp_path: Path) -> None:
     assert is_gone(pid_in(tmp_path / "b"))
 
 
+def test_who_is_no_descendant_of_ours_is_no_entity_whoever_says_so(subreaper: None, tmp_path: Path) -> None:
+    """We may be root, and would kill whom a program names."""
+    children = Children()
+    for stranger in (os.getppid(), os.getpid(), 1, 0, -1, 1 << 40):
+        assert not children.may_be_new(stranger)
+    parent = shell(f"sleep 600 & echo $! > {tmp_path}/pid; wait")
+    with ended_after(parent):
+        child = pid_in(tmp_path / "pid")
+        with ended_after(child):
+            assert children.may_be_new(parent)
+            assert children.may_be_new(child)
+            children.claim(child, life(1))
+            assert not children.may_be_new(child)
+
+
 def test_an_entity_that_nobody_announced_is_known_by_its_greeting() -> None:
     children = Children()
     pid = sleeper("MARK-greeted")

@@ -1,6 +1,8 @@
 """What operators are told of the changes that they ask for, over the real socket, and the config in force
 meanwhile. What the core makes of a change is told here by the test."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from temporal_fleet.protocol.control import (
     DrainPool,
     Failed,
     GetChanges,
+    GetStatus,
     Progress,
     QuietEntity,
     Rejected,
@@ -23,6 +26,7 @@ from temporal_fleet.protocol.control import (
     Restart,
     ResumePool,
     Scale,
+    Upgrade,
 )
 from temporal_fleet.protocol.report import StepReport
 from temporal_fleet.protocol.rundir import RunDirectory
@@ -43,7 +47,7 @@ from temporal_fleet.supervisor.shell.heartbeats import Heartbeats
 from temporal_fleet.supervisor.shell.helpers import Helpers
 from temporal_fleet.supervisor.shell.requests import Requests
 from temporal_fleet.supervisor.shell.tally import Tally
-from temporal_fleet.supervisor.shell.upgrade import Upgrade
+from temporal_fleet.supervisor.shell.upgrade import Upgrade as Upgrading
 from tests.shell.conftest import Dealer
 from tests.waiting import wait_until
 
@@ -70,7 +74,7 @@ class Desk:
             examined=NOT_ASKED,
         )
         evictions = Evictions(bus, control, Announcer(control, lambda: 1.0), Heartbeats())
-        upgrade = Upgrade(control, children, self.configuration)
+        upgrade = Upgrading(control, children, self.configuration)
         self.requests = Requests(
             control,
             self.configuration,
@@ -233,6 +237,41 @@ def test_a_file_with_errors_is_refused_with_every_problem(desk: Desk) -> None:
     assert any("pools.orders.entities" in problem for problem in event.problems)
     desk.requests.reject(event.request, event.problems)
     assert desk.hear() == Rejected(id="r", problems=list(event.problems))
+
+
+def test_a_host_that_cannot_be_asked_now_refuses_a_reload(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when there are no more processes, to try what a pool's user may do."""
+
+    def refuses() -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("temporal_fleet.supervisor.shell.configuration.this_host", refuses)
+    (refused,) = desk.ask(Reload(id="r", wait=False))
+    assert isinstance(refused, events.FileRefused)
+    assert "cannot be checked now: [Errno 11] Resource temporarily unavailable" in refused.problems[0]
+
+
+def test_an_upgrade_without_a_place_for_what_the_trial_says_is_refused(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert desk.ask(Upgrade(id="u")) == []
+    refused = desk.hear()
+    assert isinstance(refused, Rejected)
+    assert "the new code cannot be tried: [Errno 2] No usable temporary directory" in refused.problems[0]
+
+
+def test_a_request_that_fails_costs_the_supervisor_nothing(desk: Desk) -> None:
+    # There is nobody here who makes a report.
+    assert desk.ask(GetStatus(id="s", memory=False)) == []
+    refused = desk.hear()
+    assert isinstance(refused, Rejected)
+    assert refused.problems[0].startswith("GetStatus failed: TypeError: ")
 
 
 def test_a_signal_has_nobody_to_reply_to(desk: Desk) -> None:

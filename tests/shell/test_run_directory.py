@@ -1,5 +1,6 @@
 """The run directory on a real file system, with real processes in its black boxes."""
 
+import fcntl
 import os
 import shutil
 import stat
@@ -75,6 +76,17 @@ def test_a_folder_that_holds_other_things_is_left_as_it_is(tmp_path: Path) -> No
     (folder / "shop.py").rename(folder / "lost+found")
     with owned(folder):
         pass
+
+
+def test_who_tidies_up_finds_it_locked(tmp_path: Path) -> None:
+    """As systemd-tmpfiles looks before it removes what is old."""
+    folder = tmp_path / "run"
+    with owned(folder):
+        looked_at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(looked_at, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(looked_at, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(looked_at)
 
 
 def test_a_second_owner_is_told_of_the_first(tmp_path: Path) -> None:
