@@ -46,6 +46,9 @@ _AT_MOST = 1.0
 """Seconds for all of it, once the Cluster knows the Worker."""
 _LISTED_LOOK = 0.1
 _LOOK = 0.005
+_LATE = 0.02
+"""Seconds by which a look may be late. Where it is later the host is busy, and a Cluster on it may be busier: it
+may hand over after the silence what it matched before."""
 
 _ALIVE = (WorkerStatus.WORKER_STATUS_RUNNING, WorkerStatus.WORKER_STATUS_SHUTTING_DOWN)
 
@@ -68,7 +71,7 @@ class LastPolls:
         self._recorder = recorder
         self._vitals = vitals
         self._task_queue = task_queue
-        self._slowest = 0.0
+        self._slowest = self._latest = 0.0
         self._said = ""
 
     async def end(self, sticky_queue: str | None, listed_by: float = 0.0) -> Polls:
@@ -118,6 +121,8 @@ class LastPolls:
             return Polls.DOUBTFUL, "its task queue has several partitions"
         if self._slowest > _SLOW:
             return Polls.DOUBTFUL, "the Cluster is slow"
+        if self._latest > _LATE:
+            return Polls.DOUBTFUL, "this host is busy"
         return Polls.ENDED, ""
 
     async def _worker_instance_key(self) -> str | None:
@@ -166,7 +171,9 @@ class LastPolls:
         while time.monotonic() - since < _SILENCE:
             if time.monotonic() - began > _LONGEST:
                 return False
+            asleep = time.monotonic()
             await asyncio.sleep(_LOOK)
+            self._latest = max(self._latest, time.monotonic() - asleep - _LOOK)
             if self._recorder.tasks != tasks:
                 tasks, since = self._recorder.tasks, time.monotonic()
         return True
