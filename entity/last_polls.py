@@ -47,8 +47,8 @@ _AT_MOST = 1.0
 _LISTED_LOOK = 0.1
 _LOOK = 0.005
 _LATE = 0.02
-"""Seconds by which a look may be late. Where it is later the host is busy, and a Cluster on it may be busier: it
-may hand over after the silence what it matched before."""
+"""Seconds by which a look may be late. Where it is later the host is busy, and a Cluster on it may be busier:
+it may hand over after the silence what it matched before."""
 
 _ALIVE = (WorkerStatus.WORKER_STATUS_RUNNING, WorkerStatus.WORKER_STATUS_SHUTTING_DOWN)
 

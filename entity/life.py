@@ -117,7 +117,7 @@ def _live(spec: EntitySpec, loaded: LoadedProgram, lines: LogLines) -> ExitCode:
         exc_info=ending.error,
     )
     life.close()
-    _clean_up(ending.code, life.end_tasks)
+    _clean_up(ending.code, life.end_tasks if drained else None)
     return ending.code
 
 
@@ -163,9 +163,9 @@ class _Life:
         self._log_levels = log.levels
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
-        keep_signals_from_children()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._leave, _Cause.SIGNAL)
+        keep_signals_from_children()
         # Whoever forked us may have held signals back until we can take them.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._link = Link(spec, self, self._loop)
@@ -181,6 +181,7 @@ class _Life:
         self._quieted: asyncio.Future[None] = self._loop.create_future()
         self._leaving: asyncio.Future[_Cause] = self._loop.create_future()
         self._orphaned_at: asyncio.TimerHandle | None = None
+        self._overdue_at: asyncio.TimerHandle | None = None
         self._where: connection.Endpoint | None = None
 
     def run(self) -> _Ending:
@@ -202,6 +203,8 @@ class _Life:
         return _Ending(code, f"drained: {cause.value}")
 
     def close(self) -> None:
+        if self._overdue_at is not None:
+            self._overdue_at.cancel()
         self._measure()
         self._metrics.close()
         self._link.close()
@@ -211,9 +214,14 @@ class _Life:
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
-        if tasks:
-            self._loop.run_until_complete(asyncio.wait(tasks, timeout=_TASKS_SECONDS))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        try:
+            if tasks:
+                self._loop.run_until_complete(asyncio.wait(tasks, timeout=_TASKS_SECONDS))
+            generators = self._loop.shutdown_asyncgens()
+            self._loop.run_until_complete(asyncio.wait_for(generators, _TASKS_SECONDS))
+        # SystemExit included: whatever a task does about its end, there is more to see to.
+        except BaseException as error:
+            self._log.warning("what its program left in the event loop did not end", exc_info=error)
 
     def drain_ordered(self) -> None:
         self._leave(_Cause.TOLD)
@@ -308,7 +316,8 @@ class _Life:
         if not running.done():
             self._log.info("it drains", activities_have_s=self._spec.drain)
             worker.drain()
-            self._loop.call_later(self._spec.drain + _CANCELLATION_GRACE, self._overdue)
+            grace = self._spec.drain + _CANCELLATION_GRACE
+            self._overdue_at = self._loop.call_later(grace, self._overdue)
         await running
 
     async def _learn_sticky_queue(self, worker: EntityWorker) -> None:
@@ -447,7 +456,7 @@ class _Life:
         """Activities run on although they were cancelled. A supervisor kills such an entity; an orphan has to
         do it itself: by a signal, since a death by signal is what gets its work recovered."""
         if self._link.has_supervisor:
-            self._loop.call_later(_HEARTBEAT_INTERVAL, self._overdue)
+            self._overdue_at = self._loop.call_later(_HEARTBEAT_INTERVAL, self._overdue)
             return
         reason = "orphaned, and its activities did not end when they were cancelled: it killed itself"
         self._box.write_last_words(reason)
@@ -465,11 +474,13 @@ async def _first(*futures: asyncio.Future[Any]) -> None:
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _clean_up(code: ExitCode, end_tasks: Callable[[], None]) -> None:
+def _clean_up(code: ExitCode, end_tasks: Callable[[], None] | None) -> None:
     """End what the program started, run its exit hooks as the interpreter would, write out what it said."""
     signal.signal(signal.SIGALRM, partial(_out_of_time, code))
     signal.alarm(_CLEAN_UP_SECONDS)
-    end_tasks()
+    # Of one that failed, whatever its Worker still has is for its recovery to end.
+    if end_tasks is not None:
+        end_tasks()
     # The workers of a process pool wait for work for ever once their parent is gone.
     if os.getpgrp() == os.getpid():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

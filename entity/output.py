@@ -73,7 +73,8 @@ class Output:
         else:
             stream = self._streams[descriptor]
             if lost := stream.lost_bytes:
-                stream.write(self._own_line(f"{lost} bytes were lost here: nobody read them"))
+                told = self._own_line(f"{lost} bytes were lost here: nobody read them")
+                stream.write(b"\n" + told if stream.is_torn else told)
                 if stream.lost_bytes == lost:
                     stream.lost_bytes = 0
             stream.write(data)

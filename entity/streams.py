@@ -17,9 +17,9 @@ from temporal_fleet.protocol.outlet import Outlet
 _LONGEST = 16_000
 """Bytes of one line. What is longer is taken for several: it may never end."""
 
-_PATIENCE = 1.0
+_PATIENCE = 0.5
 """Seconds for which a reader that stands still is waited for: it may be on a busy machine, and an event loop
-that is held up for two may count as hung."""
+that is held up for two, by both streams perhaps, may count as hung."""
 
 
 class GuardedOutput(io.RawIOBase):
@@ -32,6 +32,8 @@ class GuardedOutput(io.RawIOBase):
         self._said: Callable[[int, bytes], None] | None = None
         self._begun = b""
         self.lost_bytes = 0
+        self.is_torn = False
+        """Whether a part of what was lost was written."""
 
     def fileno(self) -> int:
         return self._outlet.fileno()
@@ -46,7 +48,10 @@ class GuardedOutput(io.RawIOBase):
         size = memoryview(data).nbytes
         try:
             if self._said is None:
-                self.lost_bytes += size - self._outlet.write(data)
+                taken = self._outlet.write(data)
+                if taken < size:
+                    self.lost_bytes += size - taken
+                    self.is_torn = taken > 0
             else:
                 self._take(bytes(data))
         # Of a thread: the SDK raises it there at any instant, and once.

@@ -31,7 +31,7 @@ from temporal_fleet.entity.discovery import (
     workflow_name,
 )
 from temporal_fleet.entity.options import OWNED, default_configuration
-from temporal_fleet.entity.passing import may_pass
+from temporal_fleet.entity.passing import chain, may_pass
 from temporal_fleet.entity.process import leave
 from temporal_fleet.entity.program import (
     LoadedProgram,
@@ -196,12 +196,7 @@ def _finding_of_error(error: BaseException, spec: ProgramSpec) -> Finding:
 def _may_be_the_clusters(error: BaseException) -> bool:
     """Whether it comes of a Cluster that is not reached here: by what the SDK raises then, itself or for the
     program to raise another, or by a time limit of the program's own."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, TimeoutError) or judge(seen, Endpoint()) is not None:
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
+    return any(judge(each, Endpoint()) is not None for each in chain(error))
 
 
 def _one_line(error: BaseException, spec: ProgramSpec) -> str:

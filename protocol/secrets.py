@@ -35,10 +35,13 @@ class Secrets:
         self._sort()
 
     def learn(self, values: Iterable[str]) -> None:
-        """All that are in use from now on."""
+        """All that are in use from now on, or are to be tried."""
         found = _forms_of(values)
-        if found not in self._learnt:
-            self._learnt.append(found)
+        is_new = found not in self._learnt
+        if not is_new:
+            self._learnt.remove(found)
+        self._learnt.append(found)
+        if is_new:
             self._sort()
 
     def _sort(self) -> None:

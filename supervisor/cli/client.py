@@ -182,10 +182,12 @@ class Supervisor(AbstractContextManager["Supervisor"]):
 
         Raises SupervisorGone, or Failure when nobody answers within so many seconds.
         """
-        asked = time.monotonic()
-        while time.monotonic() < asked + within:
+        waited = 0.0
+        while waited < within:
             self._send(GetStatus(id=new_id(), memory=False))
+            began = time.monotonic()
             reply = self._receive(_AGAIN)
+            waited += min(time.monotonic() - began, _AGAIN)
             if isinstance(reply, StatusReply):
                 return reply.report
         raise self._silent(within)

@@ -90,7 +90,7 @@ def _open_files(processes: Mapping[str, int]) -> Iterable[OpenFiles]:
             yield OpenFiles(name, opened, _open_files_limit(pid))
 
 
-def _open_files_limit(pid: int | str) -> int:
+def _open_files_limit(pid: int) -> int:
     """The soft one, which everybody may read there; sys.maxsize: unlimited, or it is gone."""
     for line in kernel_files.lines(Path(f"/proc/{pid}/limits")):
         if line.startswith(_OPEN_FILES):

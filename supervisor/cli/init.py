@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import click
 
+from temporal_fleet.protocol.logfile import HELPERS
 from temporal_fleet.supervisor.cli import configuration
 from temporal_fleet.supervisor.cli.failure import Failure, Misuse, say
 from temporal_fleet.supervisor.cli.place import DEFAULT_CONFIG
@@ -84,6 +85,7 @@ def init(
         program = who.ask("Program (module, or module:attribute)", PROGRAM)
     if pool is None:
         pool = name_from(program.partition(":")[0].rpartition(".")[2].lower())[:48]
+        pool = f"{pool}-pool" if pool in HELPERS else pool
     if task_queue is None:
         task_queue = who.ask("Task Queue", pool)
     if entities is None:

@@ -31,7 +31,7 @@ def upgrade(place: Place, as_json: bool) -> None:
             gone.remedies = (
                 *gone.remedies,
                 "its entities work on for [fleet] orphan, and the next supervisor adopts them: "
-                f"start it as it was started before, within that time: {place.command('up')}",
+                f"start it as it was started before, within that time: {place.start or 'temporal-fleet up'}",
             )
             raise
     adopted = sum(entity.adopted for entity in after.entities)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from temporal_fleet.protocol.logfile import HELPERS
 from temporal_fleet.supervisor.config.defaults import (
     Tree,
     credentials_directory,
@@ -134,6 +135,8 @@ def for_run(
     if len(given) > 1:
         remedy = "name different Clusters: give one of them"
         problems.append(Problem(key=" and ".join(given), remedy=remedy))
+    if pool_name in HELPERS:
+        pool_name = f"{pool_name}-pool"
     cluster: Tree = {
         "address": address if given == ["--address"] else None,
         "namespace": namespace,

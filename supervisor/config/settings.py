@@ -358,7 +358,8 @@ class Pool(Table):
         | None
     ) = Field(
         default=None,
-        description="Which workers each entity runs. Default: what the program has.",
+        description="Which workers each entity runs; workflows have their local activities in any case. "
+        "Default: what the program has.",
         examples=[["workflow", "activity"]],
     )
     env: dict[EnvironmentName, EnvironmentValue] = Field(

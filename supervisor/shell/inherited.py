@@ -2,6 +2,7 @@
 
 import os
 import resource
+from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -17,10 +18,13 @@ class Inherited:
         all: a socket and a pidfd for each entity."""
         inherited = cls(os.umask(0o077), resource.getrlimit(resource.RLIMIT_NOFILE))
         _, hard = inherited.open_files
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        # More than the kernel allows by now cannot be had again.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         return inherited
 
     def restore(self) -> None:
         """Of this process. Raises OSError, ValueError."""
         os.umask(self.umask)
-        resource.setrlimit(resource.RLIMIT_NOFILE, self.open_files)
+        if resource.getrlimit(resource.RLIMIT_NOFILE) != self.open_files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self.open_files)

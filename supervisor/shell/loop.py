@@ -249,8 +249,9 @@ class Loop:
             order = self._stop_signals.heard(time.monotonic())
             if order is not None:
                 self._feed(order)
+                self._stop_signals.carried_out(time.monotonic())
         if signal.SIGHUP in numbers:
-            for event in self._requests.reload():
+            for event in self._requests.reload_by_signal():
                 self._feed(event)
         if signal.SIGUSR1 in numbers:
             self._requests.log_status()

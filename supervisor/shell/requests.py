@@ -56,6 +56,8 @@ from temporal_fleet.supervisor.shell.upgrade import Upgrade
 
 _log = structlog.get_logger()
 
+_FAILED = "a request failed; please report this"
+
 
 @dataclass(frozen=True)
 class _Asker:
@@ -104,10 +106,18 @@ class Requests:
             return self._take(fleet, asked, now)
         except Exception as error:
             name = type(asked.request).__name__
-            _log.exception("a request failed; please report this", request=name)
+            _log.exception(_FAILED, request=name)
             told = [f"{name} failed: {type(error).__name__}: {error}; the supervisor's log has more"]
             asker = _Asker(asked.operator, asked.request.id)
             self._reply(asker, Rejected(id=asker.request, problems=told))
+            return []
+
+    def reload_by_signal(self) -> list[events.Event]:
+        """Its outcome goes to the log alone."""
+        try:
+            return self.reload()
+        except Exception:
+            _log.exception(_FAILED, request="SIGHUP")
             return []
 
     def _take(self, fleet: Fleet, asked: Asked, now: float) -> list[events.Event]:

@@ -17,3 +17,7 @@ class StopSignals:
             self._first = now
             return StopRequested(now=False)
         return StopRequested(now=True) if now >= self._first + _ONE_ORDER else None
+
+    def carried_out(self, now: float) -> None:
+        """The first one. What came in the time that this took may be the same order."""
+        self._first = now

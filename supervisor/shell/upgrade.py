@@ -52,6 +52,8 @@ class Upgrade:
         self._configuration = configuration
         self._trial: _Trial | None = None
         self._accepted: _Trial | None = None
+        self._after = ""
+        """The version of the code that was tried."""
 
     @property
     def is_due(self) -> bool:
@@ -115,14 +117,15 @@ class Upgrade:
             problems = [f"the code that is installed now cannot run this fleet: {how}"]
             self._control.reply(trial.operator, Rejected(id=trial.request, problems=problems))
             return
-        _log.info("goes on as the code that is installed now", before=__version__, after=lines[-1])
         self._accepted = trial
+        self._after = lines[-1]
 
     def call_off(self, fleet: Fleet) -> bool:
         """Whether something came into its way since it was accepted; then its operator is told."""
         accepted, self._accepted = self._accepted, None
         assert accepted is not None
         if problems := self._obstacles(fleet):
+            _log.warning("the upgrade is called off", problems=problems)
             self._control.reply(accepted.operator, Rejected(id=accepted.request, problems=problems))
             return True
         self._accepted = accepted
@@ -131,6 +134,7 @@ class Upgrade:
     def hand_over(self, fleet: Fleet, helpers: Helpers, run: OwnedRunDirectory) -> None:
         """The last that this code does, with signals held. Whoever asks from now on asks the next."""
         assert self._accepted is not None
+        _log.info("goes on as the code that is installed now", before=__version__, after=self._after)
         _end_beside(helpers, run)
         for asked in self._control.receive():
             told = ["an upgrade is under way: try again in a moment"]

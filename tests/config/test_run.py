@@ -73,3 +73,8 @@ def test_the_embedded_cluster_excludes_another(other: dict[str, str]) -> None:
         run(embedded=True, **other)
     (option,) = (f"--{key}" for key in other)
     assert [problem.key for problem in error.value.problems] == [f"--embedded and {option}"]
+
+
+@pytest.mark.parametrize("program", ["shop.agent", "agent:make"])
+def test_a_module_that_is_called_like_a_process_of_the_fleet(program: str) -> None:
+    assert list(run(program=program).pools) == ["agent-pool"]

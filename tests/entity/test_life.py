@@ -432,7 +432,13 @@ def test_workflows_alone_run_local_activities(
     assert cluster.run(handle.result()) == f"hello you from {life.pid}"
     # Those of anybody else are for another.
     cluster.start("Run", f"{task_queue}-2", task_queue, "greet", "me")
-    wait_until(lambda: life.blackbox().holdings.executions, what="it has the workflow")
+    wait_until(
+        lambda: "Run" in {each.workflow_type for each in life.blackbox().holdings.executions},
+        what="it has the workflow",
+    )
+    # By then it would have been handed out.
+    handle = cluster.start("RunLocally", f"{task_queue}-3", task_queue, "greet", "again")
+    assert cluster.run(handle.result()) == f"hello again from {life.pid}"
     assert "greeting me" not in life.log()
 
 

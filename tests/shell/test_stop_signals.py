@@ -15,4 +15,7 @@ def test_the_same_order_by_two_ways_is_one() -> None:
     signals = StopSignals()
     assert signals.heard(10.0) == StopRequested(now=False)
     assert signals.heard(10.02) is None
+    # A slow disk: the other one was read late.
+    signals.carried_out(10.5)
+    assert signals.heard(10.51) is None
     assert signals.heard(11.0) == StopRequested(now=True)
