@@ -4,17 +4,15 @@ The parts (link, connection, worker, vitals, streams) know nothing of each other
 """
 
 import asyncio
-import atexit
 import inspect
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from types import FrameType
 from typing import Any, NoReturn
 
 from temporalio.runtime import Runtime
@@ -23,6 +21,7 @@ from temporal_fleet.entity import connection
 from temporal_fleet.entity.credentials import Credentials
 from temporal_fleet.entity.evictor import Evictor
 from temporal_fleet.entity.executions import Executions
+from temporal_fleet.entity.farewell import see_off
 from temporal_fleet.entity.link import Link
 from temporal_fleet.entity.logs import CORE_LOGGER, EntityLog, configure_logging, entity_lines
 from temporal_fleet.entity.metrics import EntityMetrics
@@ -50,9 +49,6 @@ _CONNECT_TIMEOUT = 10.0
 _HEARTBEAT_INTERVAL = 1.0
 _CANCELLATION_GRACE = 5.0
 """From the cancellation of activities to the kill, when no supervisor is there to do it."""
-_CLEAN_UP_SECONDS = 5
-_TASKS_SECONDS = 2.0
-"""Of these, for tasks that were cancelled."""
 
 
 class _Cause(Enum):
@@ -117,7 +113,7 @@ def _live(spec: EntitySpec, loaded: LoadedProgram, lines: LogLines) -> ExitCode:
         exc_info=ending.error,
     )
     life.close()
-    _clean_up(ending.code, life.end_tasks if drained else None)
+    see_off(ending.code, life.loop if drained else None)
     return ending.code
 
 
@@ -161,14 +157,14 @@ class _Life:
         self._secrets = log.output.lines.secrets
         self._core_noise = log.core_noise
         self._log_levels = log.levels
-        self._loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(self._loop)
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._leave, _Cause.SIGNAL)
+            self.loop.add_signal_handler(number, self._leave, _Cause.SIGNAL)
         keep_signals_from_children()
         # Whoever forked us may have held signals back until we can take them.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        self._link = Link(spec, self, self._loop)
+        self._link = Link(spec, self, self.loop)
         files = RunDirectory(spec.run_dir)
         self._metrics = EntityMetrics(files.metrics(spec.entity), spec.entity, spec.incarnation)
         self._vitals = Vitals(spec.program.task_queue, self._metrics)
@@ -178,15 +174,15 @@ class _Life:
         self._evictor = Evictor(self._executions, self._request_eviction)
         self._errands: set[asyncio.Task[None]] = set()
         self._worker: EntityWorker | None = None
-        self._quieted: asyncio.Future[None] = self._loop.create_future()
-        self._leaving: asyncio.Future[_Cause] = self._loop.create_future()
+        self._quieted: asyncio.Future[None] = self.loop.create_future()
+        self._leaving: asyncio.Future[_Cause] = self.loop.create_future()
         self._orphaned_at: asyncio.TimerHandle | None = None
         self._overdue_at: asyncio.TimerHandle | None = None
         self._where: connection.Endpoint | None = None
 
     def run(self) -> _Ending:
         try:
-            self._loop.run_until_complete(self._main())
+            self.loop.run_until_complete(self._main())
         except connection.Unreachable as trouble:
             return _Ending(ExitCode.CLUSTER_UNREACHABLE, trouble.reason)
         except connection.Refused as trouble:
@@ -209,20 +205,6 @@ class _Life:
         self._metrics.close()
         self._link.close()
 
-    def end_tasks(self) -> None:
-        """Cancel what the program still has in the loop, as `asyncio.run` would, and let it end."""
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        try:
-            if tasks:
-                self._loop.run_until_complete(asyncio.wait(tasks, timeout=_TASKS_SECONDS))
-            generators = self._loop.shutdown_asyncgens()
-            self._loop.run_until_complete(asyncio.wait_for(generators, _TASKS_SECONDS))
-        # SystemExit included: whatever a task does about its end, there is more to see to.
-        except BaseException as error:
-            self._log.warning("what its program left in the event loop did not end", exc_info=error)
-
     def drain_ordered(self) -> None:
         self._leave(_Cause.TOLD)
 
@@ -239,7 +221,7 @@ class _Life:
 
     def _run_errand(self, errand: Coroutine[Any, Any, None]) -> None:
         """Beside the work, and not beyond it."""
-        task = self._loop.create_task(errand)
+        task = self.loop.create_task(errand)
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
 
@@ -257,7 +239,7 @@ class _Life:
 
     def supervisor_lost(self) -> None:
         self._log.warning("the supervisor is gone; working on for a while", orphan_s=self._spec.orphan)
-        self._orphaned_at = self._loop.call_later(self._spec.orphan, self._leave, _Cause.ORPHANED)
+        self._orphaned_at = self.loop.call_later(self._spec.orphan, self._leave, _Cause.ORPHANED)
 
     def supervisor_found(self) -> None:
         self._log.info("a supervisor is there again")
@@ -317,7 +299,7 @@ class _Life:
             self._log.info("it drains", activities_have_s=self._spec.drain)
             worker.drain()
             grace = self._spec.drain + _CANCELLATION_GRACE
-            self._overdue_at = self._loop.call_later(grace, self._overdue)
+            self._overdue_at = self.loop.call_later(grace, self._overdue)
         await running
 
     async def _learn_sticky_queue(self, worker: EntityWorker) -> None:
@@ -385,16 +367,16 @@ class _Life:
 
     async def _pulse(self) -> None:
         """Take in the metrics as often as they need it, and beat once a second."""
-        next_beat = self._loop.time() + _HEARTBEAT_INTERVAL
+        next_beat = self.loop.time() + _HEARTBEAT_INTERVAL
         while True:
             pause = self._vitals.drain()
-            self._metrics.write(self._loop.time())
-            await asyncio.sleep(min(pause, max(0.0, next_beat - self._loop.time())))
-            if self._loop.time() >= next_beat:
+            self._metrics.write(self.loop.time())
+            await asyncio.sleep(min(pause, max(0.0, next_beat - self.loop.time())))
+            if self.loop.time() >= next_beat:
                 self._beat()
                 self._tidy()
                 # Beats that a stall swallowed are not made up for.
-                next_beat = self._loop.time() + _HEARTBEAT_INTERVAL
+                next_beat = self.loop.time() + _HEARTBEAT_INTERVAL
 
     def _empty_buffer(self) -> None:
         """Before a burst of tasks fills it, between two beats of the pulse: once it is full, the SDK loses
@@ -456,7 +438,7 @@ class _Life:
         """Activities run on although they were cancelled. A supervisor kills such an entity; an orphan has to
         do it itself: by a signal, since a death by signal is what gets its work recovered."""
         if self._link.has_supervisor:
-            self._overdue_at = self._loop.call_later(_HEARTBEAT_INTERVAL, self._overdue)
+            self._overdue_at = self.loop.call_later(_HEARTBEAT_INTERVAL, self._overdue)
             return
         reason = "orphaned, and its activities did not end when they were cancelled: it killed itself"
         self._box.write_last_words(reason)
@@ -472,22 +454,3 @@ class _WorkerFailed(Exception):
 async def _first(*futures: asyncio.Future[Any]) -> None:
     """Return when one of them is done, whatever with."""
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-
-
-def _clean_up(code: ExitCode, end_tasks: Callable[[], None] | None) -> None:
-    """End what the program started, run its exit hooks as the interpreter would, write out what it said."""
-    signal.signal(signal.SIGALRM, partial(_out_of_time, code))
-    signal.alarm(_CLEAN_UP_SECONDS)
-    # Of one that failed, whatever its Worker still has is for its recovery to end.
-    if end_tasks is not None:
-        end_tasks()
-    # The workers of a process pool wait for work for ever once their parent is gone.
-    if os.getpgrp() == os.getpid():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        os.killpg(0, signal.SIGTERM)
-    atexit._run_exitfuncs()
-    flush_streams()
-
-
-def _out_of_time(code: ExitCode, _number: int, _frame: FrameType | None) -> None:
-    os._exit(code)

@@ -3,13 +3,11 @@ here."""
 
 import os
 import time
-from contextlib import AbstractContextManager
-from types import TracebackType
 
 import zmq
 
 
-class Life(AbstractContextManager["Life"]):
+class Life:
     """Watches one process that is not our child: a pidfd tells its end without polling, and never that of
     another process with the same PID."""
 
@@ -22,14 +20,6 @@ class Life(AbstractContextManager["Life"]):
                 self._descriptor = os.pidfd_open(pid)
             except ProcessLookupError:
                 self._gone = True
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def register(self, poller: zmq.Poller) -> None:
         if self._descriptor is not None:

@@ -11,11 +11,11 @@ from zmq.utils.monitor import recv_monitor_message
 
 from temporal_fleet.supervisor.cli.life import Life
 
-LAST_WORDS_WITHIN = 5.0
+_LAST_WORDS_WITHIN = 5.0
 """Seconds. What a process said last is read at once, but on a machine that is out of breath."""
 
 
-class Connection(Enum):
+class _Connection(Enum):
     NONE = auto()
     MADE = auto()
     SPEAKS = auto()
@@ -23,9 +23,9 @@ class Connection(Enum):
 
 
 _AFTER = {
-    zmq.EVENT_CONNECTED: Connection.MADE,
-    zmq.EVENT_HANDSHAKE_SUCCEEDED: Connection.SPEAKS,
-    zmq.EVENT_DISCONNECTED: Connection.LOST,
+    zmq.EVENT_CONNECTED: _Connection.MADE,
+    zmq.EVENT_HANDSHAKE_SUCCEEDED: _Connection.SPEAKS,
+    zmq.EVENT_DISCONNECTED: _Connection.LOST,
 }
 
 
@@ -44,7 +44,7 @@ class Line(AbstractContextManager["Line"]):
         if kind == zmq.SUB:
             self._socket.subscribe(b"")
         self._monitor = self._socket.get_monitor_socket(sum(_AFTER))
-        self._connection = Connection.NONE
+        self._connection = _Connection.NONE
         self._socket.connect(address)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
@@ -69,7 +69,7 @@ class Line(AbstractContextManager["Line"]):
         """Whether somebody speaks ZeroMQ at the other end."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            if self._connection is Connection.SPEAKS:
+            if self._connection is _Connection.SPEAKS:
                 return True
             if self._monitor.poll(int(left * 1000)):
                 self._heed()
@@ -101,11 +101,11 @@ class Line(AbstractContextManager["Line"]):
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._monitor, zmq.POLLIN)
-        deadline = time.monotonic() + LAST_WORDS_WITHIN
-        while self._connection is not Connection.LOST and (left := deadline - time.monotonic()) > 0:
+        deadline = time.monotonic() + _LAST_WORDS_WITHIN
+        while self._connection is not _Connection.LOST and (left := deadline - time.monotonic()) > 0:
             if self._monitor.poll(0):
                 self._heed()
-            elif self._connection is Connection.NONE or self._socket.poll(0):
+            elif self._connection is _Connection.NONE or self._socket.poll(0):
                 return
             else:
                 poller.poll(int(left * 1000))

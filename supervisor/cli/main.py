@@ -15,7 +15,8 @@ import click
 from temporal_fleet.protocol.errors import ProtocolMisuse
 from temporal_fleet.supervisor import __version__
 from temporal_fleet.supervisor.cli.completion import PROGRAM, VARIABLE
-from temporal_fleet.supervisor.cli.failure import Failure, say
+from temporal_fleet.supervisor.cli.failure import say
+from temporal_fleet.supervisor.cli.stdout import Stdout
 
 _COMMANDS = {
     "demo": "demo",
@@ -100,7 +101,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """The entry point. Never a traceback for a failure that was to be expected."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout = _Output(sys.stdout)
+        sys.stdout = Stdout(sys.stdout)
     try:
         status_code = cli.main(prog_name=PROGRAM, complete_var=VARIABLE, standalone_mode=False)
     except click.ClickException as failure:
@@ -117,34 +118,6 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)
     sys.exit(status_code)
-
-
-class _Output(io.TextIOWrapper):
-    """Stdout. Raises Failure where it cannot be written, but for a reader that went away."""
-
-    def __init__(self, stdout: io.TextIOWrapper) -> None:
-        encoding, at_once = stdout.encoding, stdout.line_buffering
-        # Not every text that is logged or told can be written in every encoding, nor a lone surrogate in any.
-        super().__init__(stdout.detach(), encoding, "backslashreplace", line_buffering=at_once)
-
-    def write(self, text: str) -> int:
-        try:
-            return super().write(text)
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def flush(self) -> None:
-        try:
-            super().flush()
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: OSError) -> Exception:
-        if isinstance(error, BrokenPipeError):
-            return error
-        # What could not be written is tried again at the end of Python.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
-        return Failure(f"the output cannot be written: {error.strerror}", "write it to another place")
 
 
 def _is_nowhere() -> bool:

@@ -67,7 +67,8 @@ class Upgrade:
 
     def ask(self, fleet: Fleet, operator: bytes, request: str, now: float) -> None:
         """Try the new code, unless something is in the way; then say what."""
-        problems = self._obstacles(fleet)
+        under_way = self._trial is not None or self._accepted is not None
+        problems = ["an upgrade is under way already"] if under_way else self._obstacles(fleet)
         if problems:
             self._control.reply(operator, Rejected(id=request, problems=problems))
             return
@@ -122,14 +123,14 @@ class Upgrade:
 
     def call_off(self, fleet: Fleet) -> bool:
         """Whether something came into its way since it was accepted; then its operator is told."""
-        accepted, self._accepted = self._accepted, None
-        assert accepted is not None
-        if problems := self._obstacles(fleet):
+        assert self._accepted is not None
+        problems = self._obstacles(fleet)
+        if problems:
             _log.warning("the upgrade is called off", problems=problems)
-            self._control.reply(accepted.operator, Rejected(id=accepted.request, problems=problems))
-            return True
-        self._accepted = accepted
-        return False
+            rejected = Rejected(id=self._accepted.request, problems=problems)
+            self._control.reply(self._accepted.operator, rejected)
+            self._accepted = None
+        return bool(problems)
 
     def hand_over(self, fleet: Fleet, helpers: Helpers, run: OwnedRunDirectory) -> None:
         """The last that this code does, with signals held. Whoever asks from now on asks the next."""
@@ -144,8 +145,6 @@ class Upgrade:
         self._control.reply(self._accepted.operator, accepted)
 
     def _obstacles(self, fleet: Fleet) -> list[str]:
-        if self._trial is not None or self._accepted is not None:
-            return ["an upgrade is under way already"]
         if self._configuration.path is None:
             return [
                 "this fleet was started by `run`, and its sizes stand in no file: stop it and start it again"
