@@ -102,6 +102,7 @@ class DroppedTasks:
         )
         self._recorder = recorder
         self._rebuilds_task_tokens = spec.rebuild_task_tokens
+        self._task_queue = spec.program.task_queue
         self._folder = RunDirectory(spec.run_dir).entities
         self._suspects: dict[str, dict[_Suspect, float]] = {}
         """By run id; since when, by the monotonic clock."""
@@ -228,6 +229,8 @@ class DroppedTasks:
         return (
             pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
             and pending.last_worker_identity == self._cluster.identity
+            # Of another, the program may run a Worker of its own, over the same connection.
+            and pending.activity_options.task_queue.name in ("", self._task_queue)
             and seconds(pending.last_started_time) >= self._began - _CLOCKS_APART
             and not self._recorder.took(run_id, pending.activity_id, pending.attempt)
         )

@@ -94,8 +94,11 @@ class Vitals:
         """So many updates were lost by now. What seems amiss may be that, until it is seen again."""
         if metrics != self._dropped:
             self._dropped = metrics
-            for kind in self._kinds.values():
-                kind.absent_since = kind.polled_at = None
+            self._doubt()
+
+    def _doubt(self) -> None:
+        for kind in self._kinds.values():
+            kind.absent_since = kind.polled_at = None
 
     def polls(self, poller_types: frozenset[str]) -> bool:
         """Whether there is a poller of each of these types."""
@@ -131,13 +134,15 @@ class Vitals:
 
     def _retrieve(self) -> Sequence[BufferedMetricUpdate]:
         """None where the SDK panics: the first of a metric was lost, since the buffer was full then, and it
-        knows nothing of what follows (1.35.0). That is no reason for an entity to die."""
+        knows nothing of what follows (1.35.0). That is no reason for an entity to die, or to be taken for one
+        that does not poll."""
         try:
             return self.buffer.retrieve_updates()
         except BaseException as error:
             # Not an Exception, and of a type that nobody can import.
             if type(error).__name__ != "PanicException":
                 raise
+            self._doubt()
             return ()
 
     def _take(self, update: BufferedMetricUpdate, now: float) -> None:

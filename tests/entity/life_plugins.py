@@ -1,9 +1,10 @@
 """Worker Programs that are plugins or factories, for the tests of an entity's life."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
-from life_program import Run, greet
+from life_program import Run, RunAside, greet, wait_for_file
 from temporalio.client import Client
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkerConfig
@@ -26,6 +27,24 @@ class IsRefused(SimplePlugin):
         raise RuntimeError("no settings") from ConnectionError("the vault is away")
 
 
+class Second(SimplePlugin):
+    """Runs a Worker of its own beside the entity's, on a queue of its own."""
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        patience = timedelta(minutes=1)
+        queue = f"{worker.task_queue}-aside"
+        if worker.task_queue.endswith("-aside"):
+            # Its client brings the plugin along.
+            await next(worker)
+            return
+        activities = [wait_for_file]
+        async with Worker(
+            worker.client, task_queue=queue, activities=activities, graceful_shutdown_timeout=patience
+        ):
+            await next(worker)
+
+
+second = Second("second", workflows=[RunAside])
 refused = IsRefused("refused", workflows=[Run], activities=[greet])
 fails = Fails("fails", workflows=[Run], activities=[greet])
 returns = Returns("returns", workflows=[Run], activities=[greet])

@@ -136,6 +136,19 @@ class RunLocally:
 
 
 @workflow.defn
+class RunAside:
+    """Runs one activity by name, on a queue beside its own."""
+
+    @workflow.run
+    async def run(self, name: str, argument: str) -> object:
+        queue = f"{workflow.info().task_queue}-aside"
+        timeout = timedelta(minutes=1)
+        return await workflow.execute_activity(
+            name, argument, task_queue=queue, start_to_close_timeout=timeout
+        )
+
+
+@workflow.defn
 class Order:
     """Waits for a signal."""
 
