@@ -31,7 +31,7 @@ TO_THE_START = (
 SECRETS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def administrator(
     machine: Machine, dev_server: DevServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Administrator]:
@@ -49,7 +49,7 @@ def administrator(
         yield new
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def started(administrator: Administrator) -> Iterator[Service]:
     """As it is when the page has brought it to its start."""
     made = Service(administrator)
