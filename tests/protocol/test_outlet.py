@@ -47,10 +47,21 @@ def test_threads_lose_nothing_to_each_other(outlet: tuple[Outlet, int]) -> None:
     assert {len(set(line)) for line in read.splitlines()} == {1}, "lines of one letter each"
 
 
-def test_a_long_line_is_written_in_one_piece_where_there_is_room(outlet: tuple[Outlet, int]) -> None:
+def test_a_long_line_is_written_in_one_piece_where_there_is_room(
+    outlet: tuple[Outlet, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     to, reader = outlet
+    pieces: list[int] = []
+    write = os.write
+
+    def counted(descriptor: int, data: memoryview) -> int:
+        pieces.append(len(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", counted)
     for _ in range(5):
         assert to.write(b"x" * LINE) == LINE
+    assert set(pieces) <= {LINE}
     assert len(os.read(reader, 1 << 20)) == 5 * LINE
 
 
