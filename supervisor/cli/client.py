@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -270,7 +270,7 @@ def events(place: Place, on_listening: Callable[[int], None]) -> Iterator[EventR
     """The events of a fleet from now on, until its supervisor ends."""
     pid = find(place).pid
     decoder: codec.Decoder[Event] = codec.Decoder(Event)
-    with Line(zmq.SUB, ipc(place.run.events), pid) as line:
+    with closing(Line(zmq.SUB, ipc(place.run.events), pid)) as line:
         if not line.answered_within(PATIENCE):
             problem = f"nobody answers on {place.run.events} within {PATIENCE:.0f} s"
             raise Failure(problem, "see whether the supervisor works: temporal-fleet status")

@@ -2,9 +2,7 @@
 the client."""
 
 import time
-from contextlib import AbstractContextManager
 from enum import Enum, auto
-from types import TracebackType
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -33,7 +31,7 @@ class Ended(Exception):
     """The process has ended, and all that it said is read."""
 
 
-class Line(AbstractContextManager["Line"]):
+class Line:
     """The socket reconnects: a process may go on with other code."""
 
     def __init__(self, kind: int, address: str, pid: int) -> None:
@@ -49,14 +47,6 @@ class Line(AbstractContextManager["Line"]):
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self.life.register(self._poller)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self.life.close()

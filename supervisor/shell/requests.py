@@ -238,7 +238,10 @@ class Requests:
             self._helpers.watch(self._configuration.watch(now))
 
     def log_status(self) -> None:
-        _log.info("state", **{ASKED_FOR: True}, status=msgspec.to_builtins(self._report(True)))
+        try:
+            _log.info("state", **{ASKED_FOR: True}, status=msgspec.to_builtins(self._report(True)))
+        except Exception:
+            _log.exception(_FAILED, request="SIGUSR1")
 
     def _plan(self, fleet: Fleet, asker: _Asker) -> None:
         try:

@@ -45,15 +45,21 @@ class _Trial:
     due: float
 
 
+@dataclass(frozen=True)
+class _Accepted:
+    operator: bytes
+    request: str
+    version: str
+    """Of the code that was tried."""
+
+
 class Upgrade:
     def __init__(self, control: Control, children: Children, configuration: Configuration) -> None:
         self._control = control
         self._children = children
         self._configuration = configuration
         self._trial: _Trial | None = None
-        self._accepted: _Trial | None = None
-        self._after = ""
-        """The version of the code that was tried."""
+        self._accepted: _Accepted | None = None
 
     @property
     def is_due(self) -> bool:
@@ -118,8 +124,7 @@ class Upgrade:
             problems = [f"the code that is installed now cannot run this fleet: {how}"]
             self._control.reply(trial.operator, Rejected(id=trial.request, problems=problems))
             return
-        self._accepted = trial
-        self._after = lines[-1]
+        self._accepted = _Accepted(trial.operator, trial.request, lines[-1])
 
     def call_off(self, fleet: Fleet) -> bool:
         """Whether something came into its way since it was accepted; then its operator is told."""
@@ -135,7 +140,9 @@ class Upgrade:
     def hand_over(self, fleet: Fleet, helpers: Helpers, run: OwnedRunDirectory) -> None:
         """The last that this code does, with signals held. Whoever asks from now on asks the next."""
         assert self._accepted is not None
-        _log.info("goes on as the code that is installed now", before=__version__, after=self._after)
+        _log.info(
+            "goes on as the code that is installed now", before=__version__, after=self._accepted.version
+        )
         _end_beside(helpers, run)
         for asked in self._control.receive():
             told = ["an upgrade is under way: try again in a moment"]

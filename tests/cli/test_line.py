@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ WALL = 0x40000000
 
 def test_the_last_words_are_heard_after_the_end(tmp_path: Path) -> None:
     address = f"ipc://{tmp_path}/words"
-    with talker(address, tmp_path) as pid, Line(zmq.SUB, address, pid) as line:
+    with talker(address, tmp_path) as pid, closing(Line(zmq.SUB, address, pid)) as line:
         assert line.answered_within(10)
         wait_until((tmp_path / "heard").exists, what="the talker knows who listens")
         with frozen(io_threads(), tmp_path):
@@ -40,7 +40,7 @@ def test_the_last_words_are_heard_after_the_end(tmp_path: Path) -> None:
 def test_one_that_never_spoke_has_ended(tmp_path: Path) -> None:
     with talker(f"ipc://{tmp_path}/words", tmp_path) as pid:
         os.kill(pid, signal.SIGKILL)
-        with Line(zmq.SUB, f"ipc://{tmp_path}/nobody", pid) as line:
+        with closing(Line(zmq.SUB, f"ipc://{tmp_path}/nobody", pid)) as line:
             assert line.life.ended_within(10)
             with pytest.raises(Ended):
                 line.receive(0)

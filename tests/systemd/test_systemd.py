@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from tests.conftest import DevServer
 from tests.entity.servers import Authority, Front, served
@@ -198,42 +200,20 @@ async def test_a_stop_waits_for_what_drains(service: Service, dev_server: DevSer
 async def test_what_a_supervisor_leaves_that_is_killed_at_a_stop(
     service: Service, dev_server: DevServer
 ) -> None:
-    client = await Client.connect(dev_server.address)
-    queue = service.administrator.queue
-    main = service.main()
-    order = await client.start_workflow("Order", 8.0, id=f"{queue}-is-left", task_queue=queue)
-    await asyncio.to_thread(
-        service.wait, lambda s: any(e.inflight_activities for e in s.entities), "an activity runs"
-    )
-    stopping = asyncio.create_task(asyncio.to_thread(service.control, "stop"))
-    await asyncio.to_thread(service.wait, lambda s: s.fleet.state == "draining", "it drains")
-    service.kill(main, "KILL")
-    await stopping
+    order = await _killed_in_its_stop(service, dev_server, seconds=8.0)
     assert (service.show("Result"), service.processes()) == ("signal", [])
-    service.machine.run("systemctl", "reset-failed", UNIT)
-    await asyncio.to_thread(service.control, "start")
+    await _start_again(service)
     assert await order.result() == "shipped"
 
 
 async def test_what_was_in_hand_when_a_stop_ran_out_of_time_goes_on_at_the_next_start(
     service: Service, dev_server: DevServer
 ) -> None:
-    client = await Client.connect(dev_server.address)
     service.drop_in(f"{QUICK}\nTimeoutStopSec=6")
-    queue = service.administrator.queue
-    main = service.main()
-    # Far beyond what anybody waits for: what is lost goes on after 5 minutes.
-    order = await client.start_workflow("Order", 10.0, id=f"{queue}-is-cut-off", task_queue=queue)
-    await asyncio.to_thread(
-        service.wait, lambda s: any(e.inflight_activities for e in s.entities), "an activity runs"
-    )
-    stopping = asyncio.create_task(asyncio.to_thread(service.control, "stop"))
-    await asyncio.to_thread(service.wait, lambda s: s.fleet.state == "draining", "it drains")
-    service.kill(main, "KILL")
-    await stopping
+    # Longer than what is left has to end. Whatever is lost goes on after five minutes.
+    order = await _killed_in_its_stop(service, dev_server, seconds=10.0)
     assert service.processes() == []
-    service.machine.run("systemctl", "reset-failed", UNIT)
-    await asyncio.to_thread(service.control, "start")
+    await _start_again(service)
 
     async def again() -> bool:
         (running,) = (await order.describe()).raw_description.pending_activities
@@ -242,6 +222,28 @@ async def test_what_was_in_hand_when_a_stop_ran_out_of_time_goes_on_at_the_next_
 
     await eventually(again, what="its activity was recovered")
     await order.terminate()
+
+
+async def _killed_in_its_stop(
+    service: Service, dev_server: DevServer, *, seconds: float
+) -> WorkflowHandle[Any, Any]:
+    """The supervisor, while an activity of so many seconds drains. The order that has it."""
+    client = await Client.connect(dev_server.address)
+    queue, main = service.administrator.queue, service.main()
+    order = await client.start_workflow("Order", seconds, id=f"{queue}-{uuid.uuid4()}", task_queue=queue)
+    await asyncio.to_thread(
+        service.wait, lambda s: any(e.inflight_activities for e in s.entities), "an activity runs"
+    )
+    stopping = asyncio.create_task(asyncio.to_thread(service.control, "stop"))
+    await asyncio.to_thread(service.wait, lambda s: s.fleet.state == "draining", "it drains")
+    service.kill(main, "KILL")
+    await stopping
+    return order
+
+
+async def _start_again(service: Service) -> None:
+    service.machine.run("systemctl", "reset-failed", UNIT)
+    await asyncio.to_thread(service.control, "start")
 
 
 def test_logs_reads_the_journal(service: Service) -> None:
